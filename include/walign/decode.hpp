@@ -5,19 +5,33 @@
 //
 // The grammar is PostgreSQL's "Logical Replication Message Formats" (protocol.sgml), protocol version 1:
 //
-//   message  := Begin | Commit | Origin | Relation | Type | Insert | Update | Delete | Truncate | Message
-//   Insert   := 'I' relation_oid 'N' tuple
-//   Update   := 'U' relation_oid [('K' | 'O') tuple] 'N' tuple
-//   Delete   := 'D' relation_oid ('K' | 'O') tuple
+//   message  := Begin | Commit | Origin | Relation | Type
+//             | Insert | Update | Delete | Truncate | Message
+//   Begin    := 'B' commit_lsn:u64 commit_time:i64 xid:u32
+//   Commit   := 'C' flags:u8=0 commit_lsn:u64 end_lsn:u64 commit_time:i64
+//   Origin   := 'O' lsn:u64 name:cstring
+//   Relation := 'R' oid:u32 schema:cstring name:cstring replica_identity:u8 count:u16 column*count
+//   column   := flags:u8 name:cstring type_oid:u32 type_modifier:i32
+//   Type     := 'Y' oid:u32 schema:cstring name:cstring
+//   Insert   := 'I' relation_oid:u32 'N' tuple
+//   Update   := 'U' relation_oid:u32 [('K' | 'O') tuple] 'N' tuple
+//   Delete   := 'D' relation_oid:u32 ('K' | 'O') tuple
+//   Truncate := 'T' count:u32 flags:u8 relation_oid:u32*count
+//   Message  := 'M' flags:u8 lsn:u64 prefix:cstring length:u32 bytes
 //   tuple    := count:u16 { 'n' | 'u' | ('t' | 'b') length:u32 bytes }*count
 //
 // Invariants
 //  1. Everything in a message borrows from the bytes given; it lives as long as they do.
-//  2. Every length is checked against what is left before it is used; memory is never reserved by a count
+//  2. Every length is checked against what is left before it is used; memory is never reserved by a
+//  count
 //     from the wire.
-//  3. An unknown tag, an unknown flag, a missing or a left-over byte is Error(malformed) with the field and
+//  3. An unknown tag, an unknown flag, a missing or a left-over byte is Error(malformed) with the field
+//  and
 //     its offset; never a crash, never a guess.
 //  4. A TupleView has been walked once when it is made: walking it again cannot fail.
+//  5. Times are microseconds since 1970-01-01 UTC, as everywhere in walign; an empty schema on the wire,
+//  which
+//     stands for pg_catalog, is pg_catalog here.
 //
 // A message of a later protocol version (a stream block, a prepared transaction) is refused by name.
 // Threads: pure functions, any thread.
@@ -55,14 +69,24 @@ class TupleView {
   // visit(Value) for each column, in order.
   template <class Visit>
   void for_each(Visit&& visit) const {
-    ByteReader reader(encoded_);
-    for (std::uint16_t i = 0; i < columns_; ++i) visit(next(reader));
+    const std::byte* at = encoded_.data();
+    for (std::uint16_t i = 0; i < columns_; ++i) visit(next(at));
   }
 
+  // Walks the tuple at the reader's place; `field` is its name in errors.
   static TupleView read(ByteReader& reader, const char* field);
 
  private:
-  static Value next(ByteReader& reader);
+  // Unchecked: read() has been here.
+  static Value next(const std::byte*& at) {
+    const auto kind = static_cast<ValueKind>(*at++);
+    if (kind == ValueKind::null || kind == ValueKind::unchanged_toast) return {kind, {}};
+    const auto byte = [at](int i) { return static_cast<std::uint32_t>(at[i]); };
+    const std::size_t size = (byte(0) << 24U) | (byte(1) << 16U) | (byte(2) << 8U) | byte(3);
+    const std::string_view bytes = as_text({at + 4, size});
+    at += 4 + size;
+    return {kind, bytes};
+  }
 
   Bytes encoded_;  // after the count
   std::uint16_t columns_ = 0;
@@ -97,8 +121,8 @@ struct Relation {
   std::vector<RelationColumn> columns;
 };
 struct Type {
-  std::uint32_t oid;
-  std::string_view schema;
+  std::uint32_t oid;        // of the column's type, which for a domain is the domain
+  std::string_view schema;  // both of the base type, where the type is a domain
   std::string_view name;
 };
 struct Insert {

@@ -5,24 +5,28 @@
 //
 //   decode::Message ──> Assembler ──> TransactionPart (walign.v1.Transaction + its relations)
 //
-// A transaction comes whole, or in parts when it is large: a part is closed at `part_bytes`, so memory is
-// bounded whatever the transaction's size. pgoutput version 1 sends committed transactions only, so a first
-// part is a promise: the last will follow, unless the connection is lost.
+// A transaction comes whole, or in parts when it is large: a part is closed at `part_bytes`, so memory
+// is bounded whatever the transaction's size. pgoutput version 1 sends committed transactions only, so a
+// first part is a promise: the last will follow, unless the connection is lost.
 //
 // Invariants
 //  1. Parts of a transaction are consecutive and complete: part 0, 1, 2, ..., the last one marked.
-//  2. A RELATION message always replaces what was known under its OID; parts already made keep the
-//     description they were made under.
+//  2. A RELATION message always replaces what was known under its OID; parts already made, and changes
+//     already in the open part, keep the description they were made under.
 //  3. NULL, unchanged TOAST and "not sent" are three states (walign.v1.Tuple), never confused.
 //  4. A change outside BEGIN and COMMIT, or for a relation never described, or with another number of
-//     columns than its relation has, is Error(malformed).
+//     columns than its relation has, is Error(malformed). So are a BEGIN inside a transaction, a COMMIT
+//     that names another commit LSN than its BEGIN or does not end after it, and a name that is not
+//     UTF-8 (it could be written to the journal, but not read again).
+//  5. A logical message that is not transactional belongs to no transaction: it is passed over wherever
+//     it comes. RELATION and TYPE are taken anywhere: a capture may begin with them.
 //
+// An Assembler that has thrown has lost its place: the next connection needs a new one.
 // Threads: an Assembler belongs to one thread; a TransactionPart may be handed to another.
 #pragma once
 
 #include <google/protobuf/arena.h>
 
-#include <map>
 #include <memory>
 #include <unordered_map>
 
@@ -48,7 +52,7 @@ struct Value {
   bool binary = false;
 };
 
-// visit(index, Value) for each column of a tuple, in order. The tuple must be well formed (see validate).
+// visit(index, Value) for each column of a tuple, in order. The tuple must be well formed: validate().
 template <class Visit>
 void for_each_value(const v1::Tuple& tuple, Visit&& visit) {
   const std::string_view values = tuple.values();
@@ -79,7 +83,8 @@ void validate(const v1::Tuple& tuple);
 // A relation as one RELATION message described it. Immutable; shared by every part that refers to it.
 using RelationPtr = std::shared_ptr<const v1::Relation>;
 
-// One walign.v1.Transaction (whole, or a part) on an arena of its own, with the relations its changes index.
+// One walign.v1.Transaction, whole or a part, on an arena of its own, with the relations that its
+// changes index.
 class TransactionPart {
  public:
   TransactionPart();
@@ -96,15 +101,18 @@ class TransactionPart {
   // Roughly what this holds in memory, for the queue's bound.
   [[nodiscard]] std::size_t memory_bytes() const { return memory_bytes_; }
 
-  // Copies the descriptions into tx().relations, so that it can be read alone.
+  // The index under which changes of this part name the relation.
+  std::uint32_t add_relation(RelationPtr relation);
+
+  // Copies the descriptions into tx().relations, so that it can be read alone. Again does nothing.
   void make_self_contained();
 
  private:
   friend class Assembler;
   std::unique_ptr<google::protobuf::Arena> arena_;
-  v1::Transaction* tx_ = nullptr;  // owned by arena_
+  v1::Transaction* tx_;  // owned by arena_
   std::vector<RelationPtr> relations_;
-  std::size_t memory_bytes_ = 0;
+  std::size_t memory_bytes_;
 };
 
 // Turns the messages of one connection into parts, in order.
@@ -117,25 +125,47 @@ class Assembler {
   std::optional<TransactionPart> take(const decode::Message& message);
 
   // Between a BEGIN and its COMMIT; keepalive positions mean nothing then.
-  [[nodiscard]] bool in_transaction() const { return in_transaction_; }
+  [[nodiscard]] bool in_transaction() const { return part_.has_value(); }
 
  private:
-  struct PartIndex;
-  void begin(const decode::Begin& message);
-  TransactionPart commit(const decode::Commit& message);
-  void relation(const decode::Relation& message);
-  v1::Change& add_change(v1::Change::Kind kind);
-  std::uint32_t relation_index(std::uint32_t oid);
-  void pack(const decode::TupleView& from, bool key_only, const v1::Relation& relation, v1::Tuple& to);
-  std::optional<TransactionPart> close_if_large();
+  using Taken = std::optional<TransactionPart>;
+  // What is known under one OID, and where the open part has it.
+  struct Known {
+    RelationPtr relation;
+    std::uint64_t part = 0;   // the part that `index` is for; 0: none yet
+    std::uint32_t index = 0;  // within that part
+  };
+  Taken on(const decode::Begin& message);
+  Taken on(const decode::Commit& message);
+  Taken on(const decode::Origin& message);
+  Taken on(const decode::Relation& message);
+  Taken on(const decode::Type& message);
+  Taken on(const decode::Insert& message);
+  Taken on(const decode::Update& message);
+  Taken on(const decode::Delete& message);
+  Taken on(const decode::Truncate& message);
+  Taken on(const decode::LogicalMessage& message);
+
+  [[noreturn]] void malformed(const std::string& what) const;
+  void check_utf8(std::string_view name, const char* what) const;
+  v1::Change& add_change(v1::Change::Kind kind, const char* message_name);
+  void add_column(const decode::RelationColumn& from, v1::Relation& relation) const;
+  Known& known(std::uint32_t oid);
+  std::uint32_t relation_index(Known& relation);
+  Known& add_row_change(v1::Change& change, std::uint32_t oid);
+  void pack(const decode::TupleView& from, const Known& relation, v1::Tuple& to);
+  void pack_old(const decode::TupleView& from, decode::OldRow kind, const Known& relation,
+                v1::Change& to);
+  Taken close_if_large();
   void open_part();
 
   const std::size_t part_bytes_;
-  bool in_transaction_ = false;
-  TransactionPart part_;
-  v1::Transaction header_;  // what every part of the open transaction repeats
-  std::unordered_map<std::uint32_t, std::uint32_t> index_;  // relation OID to index within part_
-  std::unordered_map<std::uint32_t, RelationPtr> relations_;
+  std::optional<TransactionPart> part_;  // the open one, while in a transaction
+  v1::Transaction header_;               // what every part of the open transaction repeats
+  std::uint64_t part_number_ = 0;        // of the open part, counted over all transactions
+  std::unordered_map<std::uint32_t, Known> relations_;
+  Known* latest_ = nullptr;  // in relations_: rows of one table come in runs
+  std::uint32_t latest_oid_ = 0;
   std::unordered_map<std::uint32_t, std::pair<std::string, std::string>> types_;  // OID to schema, name
 };
 

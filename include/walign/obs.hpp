@@ -4,8 +4,11 @@
 //
 // Invariants
 //  1. Logs and progress go to stderr only; stdout belongs to a command's data.
-//  2. A log line is one line, whatever its fields hold (control characters are escaped).
-//  3. Metric names begin with walign_ and end in their base unit (_bytes, _seconds, _total for counters).
+//  2. A log line is one line of valid UTF-8, whatever its fields hold: control characters and broken
+//     UTF-8 are escaped, so nothing that a database holds can steer an operator's terminal.
+//  3. Metric names begin with walign_ and end in their base unit (_bytes, _seconds; counters: _total).
+//  4. A log line and a progress line never share a line of a terminal: each goes out in one write, and
+//     the progress line is cleared before a log line and drawn again after it.
 //
 // Threads: everything here may be called from any thread. Metric objects live as long as their Metrics.
 #pragma once
@@ -39,12 +42,16 @@ struct Field {
 
 // text: 2026-01-31T12:00:00.123Z info  message name=value other="with spaces"
 // json: {"time":"...","level":"info","message":"...","name":"value"}
+// Text values are quoted where they are empty or have a space, a quote, an equals sign or anything
+// escaped; inside quotes a quote and a backslash have a backslash before them. A field called time,
+// level or message gets an underscore behind its name. The level has a colour on a terminal, unless
+// NO_COLOR is set.
 void log(Level level, std::string_view message, std::initializer_list<Field> fields = {});
 inline void debug(std::string_view m, std::initializer_list<Field> f = {}) { log(Level::debug, m, f); }
 inline void info(std::string_view m, std::initializer_list<Field> f = {}) { log(Level::info, m, f); }
 inline void warn(std::string_view m, std::initializer_list<Field> f = {}) { log(Level::warn, m, f); }
 inline void error(std::string_view m, std::initializer_list<Field> f = {}) { log(Level::error, m, f); }
-// An Error with its hint, SQLSTATE and position as fields.
+// "DOING: MESSAGE" with the error's position (lsn), SQLSTATE and hint as fields, where it has them.
 void log_error(Level level, std::string_view doing, const Error& error);
 
 // ----------------------------------------------------------------------------------------- metrics
@@ -69,7 +76,8 @@ class Histogram {
   virtual void observe(double value) = 0;
 };
 
-// A registry. Asking twice for the same name and labels gives the same object.
+// A registry. Asking twice for the same name and labels gives the same object. A name that breaks
+// invariant 3, or that is asked for as another kind of metric, is Error(bug).
 class Metrics {
  public:
   Metrics();
@@ -80,8 +88,8 @@ class Metrics {
   Counter& counter(const std::string& name, const std::string& help, const Labels& labels = {});
   Gauge& gauge(const std::string& name, const std::string& help, const Labels& labels = {});
   // `bounds`: the upper bounds of the buckets, ascending.
-  Histogram& histogram(const std::string& name, const std::string& help, const std::vector<double>& bounds,
-                       const Labels& labels = {});
+  Histogram& histogram(const std::string& name, const std::string& help,
+                       const std::vector<double>& bounds, const Labels& labels = {});
   // Prometheus' text format (version 0.0.4).
   [[nodiscard]] std::string text() const;
 
@@ -92,7 +100,10 @@ class Metrics {
 
 // ---------------------------------------------------------------------------------------- progress
 
-// One line of progress, redrawn where stderr is a terminal, written every few seconds where it is not.
+// One line of progress. Where stderr is a terminal it is redrawn in place, at most 20 times a second,
+// cut to the terminal's width; where it is not, it is written at most every `line_every` (as a log line
+// of level info where logs are json, so that every line there is json). The last line shown is always
+// written in the end.
 class Progress {
  public:
   explicit Progress(std::chrono::milliseconds line_every = std::chrono::seconds(10));

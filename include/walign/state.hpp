@@ -1,23 +1,33 @@
 // Copyright the walign authors. SPDX-License-Identifier: Apache-2.0
 //
-// state: everything walign keeps on local disk, in one RocksDB, and the comparison that decides where a
-// start goes on. The truth about the position is on the target (walign.stream); what is here makes a saved
-// LSN usable and lets a start notice that a server is not the one it was.
+// state: everything walign keeps on local disk, and the comparison that decides where a start goes on.
+// The truth about the position is on the target (walign.stream); what is here makes a saved LSN usable
+// and lets a start notice that a server is not the one it was. Knows no server: it is told the facts.
 //
-//   column family   key                          value (walign.v1, behind a format byte)
+//   DIRECTORY/format        text: that this is walign's, its format, its migration
+//   DIRECTORY/db/           one RocksDB
+//   DIRECTORY/control.sock  the sidecar's (module service)
+//
+//   column family   key                          value (walign.v1, behind a format byte and its length)
 //   identity        "identity"                   Identity
 //   checkpoints     durable LSN, big-endian u64  Checkpoint
 //   phase           "phase"                      text
 //
 // Invariants
 //  1. put_checkpoint() returns after the record is on disk (fsync); only then may its position be
-//     acknowledged to the slot.
+//     acknowledged to the slot. The same for all that writes here.
 //  2. The newest checkpoint's durable_lsn never goes back, except through forget_after() (a rewind).
-//  3. A directory belongs to one process (RocksDB's lock), one migration and one format; anything else is
-//     refused with a hint and left as it was.
+//     The same one may be put again.
+//  3. A directory belongs to one process (RocksDB's lock), one migration and one format; anything else
+//     is refused with a hint and left as it was.
 //  4. A value that cannot be read is Error(storage) naming the directory, family and key; never skipped.
+//  5. decide_start() goes on only where nothing can be missing: never above the target's position, never
+//     with a slot that has confirmed more than the target has.
 //
 // The history of checkpoints is thinned as it is written: all of the newest 10,000, then one an hour.
+// Losing the directory loses that history, and the means to notice that the target went back in time;
+// the next start writes it anew from the target.
+//
 // Threads: a Store may be used from any thread.
 #pragma once
 
@@ -30,10 +40,13 @@ namespace walign::state {
 
 class Store {
  public:
-  // Opens the directory for writing, making it (mode 0700) where it is missing. Throws Error(precondition)
-  // where it is held, foreign or of a newer format; Error(storage) where the disk refuses.
+  // Opens the directory for writing, making it (mode 0700) where it is missing. Throws
+  // Error(precondition) where it is held, foreign, of a newer format or not permitted; Error(storage)
+  // where the disk refuses or what is on it is damaged.
   static std::unique_ptr<Store> open(const std::string& directory, const std::string& migration);
-  // Opens for reading, also while a sidecar holds it; sees what was there at this moment.
+  // Opens for reading, also while a sidecar holds it; sees what was there at this moment and changes
+  // nothing on disk. Its put_ and forget_ functions must not be called. Error(precondition) where there
+  // is none.
   static std::unique_ptr<Store> open_read_only(const std::string& directory);
   virtual ~Store() = default;
 
@@ -66,33 +79,35 @@ struct SlotFacts {
   std::string name;
   std::string plugin;
   std::string database;
-  std::string wal_status;    // reserved, extended, unreserved, lost
-  Lsn confirmed_flush;
+  std::string wal_status;  // reserved, extended, unreserved, lost
+  Lsn confirmed_flush;     // 0: NULL, the slot is still being made
   Lsn restart;
   bool temporary = false;
   bool two_phase = false;
-  int active_pid = 0;        // 0: nobody reads it
+  int active_pid = 0;  // 0: nobody reads it
 };
 // What the target's row in walign.stream says.
 struct TargetFacts {
-  Lsn position;              // 0: the row exists, its slot was never finished
+  Lsn position;  // 0: the row exists, its slot was never finished
   std::string source_system_id;
   std::uint32_t source_timeline = 0;
   std::string source_database;
   std::string slot;
   std::string mapping_hash;
 };
-// What this state directory says.
+// What this state directory says; one that has no identity yet says nothing.
 struct StoreFacts {
   v1::Identity identity;
-  Lsn durable;               // newest checkpoint; 0 if none
+  Lsn durable;  // newest checkpoint; 0 if none
 };
 struct StartFacts {
   std::string source_system_id;  // of the servers that are connected now
   std::uint32_t source_timeline = 0;
   std::string source_database;
+  Lsn source_flushed;  // the source's WAL flush position; 0: not asked
   std::string target_system_id;
   std::string target_database;
+  std::string mapping_hash;  // of the configuration that is to run now
   std::string slot_name;
   bool slot_is_brought = false;  // configured with `slot:`
   std::optional<SlotFacts> slot;
@@ -102,20 +117,27 @@ struct StartFacts {
 
 struct Start {
   enum class Action {
-    create,         // nothing exists: make the slot, stream from its consistent point
-    recreate,       // a slot of ours was left half made: drop it and make it again
-    adopt,          // a slot the operator brings, never used: stream from its confirmed position
-    resume,         // go on at `from`
+    create,    // nothing exists: make the slot, stream from its consistent point
+    recreate,  // a slot of ours was left half made: drop it and make it again
+    adopt,     // a slot the operator brings, never used: stream from its confirmed position
+    resume,    // go on at `from`
   };
   Action action = Action::create;
-  Lsn from;                     // adopt, resume: the position that the target has
-  bool rebuild_store = false;   // the state directory is new or lags: write it from the target
-  std::string note;             // what was unusual, for the log; empty if nothing
+  Lsn from;                    // resume: the position that the target has; adopt: the slot's
+  bool rebuild_store = false;  // resume: the state directory is new or lags, write it from the target
+  // resume: the target's rows up to `from` were written under another mapping. What that means (a table
+  // more, a column's expression changed) is the caller's to judge; the position is good either way.
+  bool mapping_changed = false;
+  std::string note;  // what was unusual, for the log; empty if nothing
 };
 
-// DESIGN section 6's table, pure. Throws Error(precondition) with a hint for every case that cannot be gone
-// on with exactly: another system identifier or timeline or database, another migration's slot, a slot gone,
-// invalidated, of another plugin, or past the target; a target behind this directory (it went back in time).
+// DESIGN section 6's table, pure; test/data/state/start.txt has every case as a transcript. Throws,
+// always with a hint, for every case that cannot be gone on with exactly:
+//   Error(precondition)  another system identifier, timeline or database; another migration's slot; a
+//                        slot gone, invalidated, of another plugin, or past the target; a source or a
+//                        target that went back in time (a target behind this directory)
+//   Error(transient)     all is well, but somebody reads the slot (maybe our own old connection)
+// create, recreate and adopt begin the stream: the caller writes the target's row and the identity anew.
 Start decide_start(const StartFacts& facts);
 
 }  // namespace walign::state

@@ -1,0 +1,156 @@
+// Copyright the walign authors. SPDX-License-Identifier: Apache-2.0
+//
+// mapping: what the configuration means against two catalogs: routes, and the SQL that walks them. Pure:
+// catalogs and facts come in as values, findings and statements go out; the target is asked elsewhere.
+//
+//   Config + two catalogs ──resolve──> Routes ──(the target judges the expressions)──> complete ──> Statements
+//
+// A route leads from one source table to one target table. Its statements are set-based: they take one text
+// array per source column and make of them a relation `src`, typed as on the source, over which every target
+// column is an SQL expression:
+//
+//   unnest($1::text[], $2::text[]) AS u(c0, c1)              rows of text
+//     SELECT u.c0::int4 AS id, u.c1::text AS status          src: the source's names and types
+//       SELECT src.id, CASE src.status WHEN ... END          the target's columns
+//         INSERT | UPDATE | DELETE
+//
+// The stream, the copy of old rows and the comparison all use these same expressions, so they cannot disagree.
+//
+// Invariants
+//  1. A source type is named without modifier, a domain by its base type: a cast never cuts a value; what does
+//     not fit the target's column is refused by the assignment (SQLSTATE 22xxx).
+//  2. Expressions see only `src`: a target column of the same name cannot be meant by mistake.
+//  3. A route that takes UPDATE or DELETE has a key: target columns with a unique index of exactly these, each
+//     computed from columns of the source's replica identity only.
+//  4. Statements that must hit n rows raise SQLSTATE WA001 where they hit another number (walign.expect).
+//
+// Threads: plain values and pure functions.
+#pragma once
+
+#include <set>
+
+#include "walign/catalog.hpp"
+#include "walign/config.hpp"
+
+namespace walign::mapping {
+
+using config::TableName;
+
+// SQLSTATEs that the functions in schema walign raise on the target.
+inline constexpr std::string_view kWrongRowCount = "WA001";  // a row that should be there is not, or twice
+inline constexpr std::string_view kUnmappedValue = "WA002";  // a value map has no entry and no else
+inline constexpr std::string_view kPositionTaken = "WA003";  // another instance moved the position
+
+struct Finding {
+  enum class Level { ok, warn, fail };
+  Level level = Level::ok;
+  std::string subject;  // a table, a setting, a privilege
+  std::string what;
+  std::string remedy;   // the exact SQL or setting; empty where level is ok
+};
+using Findings = std::vector<Finding>;
+bool any_failed(const Findings& findings);
+
+// A column of `src`.
+struct SourceColumn {
+  std::string name;
+  pg::Oid type_oid = 0;        // on the source
+  std::string type_sql;        // cast applied to its text: "pg_catalog"."int4"
+  bool travels_as_text = false;  // its type does not exist on the target
+  bool part_of_identity = false;
+  bool toastable = false;
+};
+
+struct TargetColumn {
+  std::string name;
+  std::string expression;      // SQL over src
+  std::string base_type_sql;   // of the column, for comparing keys
+  std::vector<int> inputs;     // indexes into Route::source_columns, ascending
+  bool identity_always = false;
+  bool probed = false;         // inputs are known (at once for renames, after complete() for expressions)
+};
+
+// What the target said of one expression (apply::probe).
+struct ExpressionFacts {
+  std::vector<std::string> columns;   // of src
+  std::vector<TableName> reads;       // tables of the target
+  std::vector<std::string> unstable;  // volatile or session-dependent functions, by name
+  std::string error;                  // the target rejects it; empty if not
+};
+
+struct Route {
+  int id = 0;
+  config::Place place;                    // of its rule
+  TableName source;
+  TableName target;
+  std::vector<pg::Leaf> leaves;           // the source's partitions: relations of the stream that lead here too
+  std::vector<SourceColumn> source_columns;
+  std::vector<TargetColumn> columns;      // what is written, in the target's order
+  std::vector<std::string> other_columns; // of the target: not mapped, not generated
+  std::vector<std::string> unplaced;      // source columns that no target column has by name
+  std::vector<int> key;                   // indexes into columns; empty: inserts only
+  std::vector<int> key_inputs;            // source columns that make the key
+  std::optional<std::string> filter;      // SQL over src
+  std::vector<int> filter_inputs;
+  std::optional<std::string> target_where;
+  std::set<TableName> reads;              // target tables that expressions look into
+  bool inserts_only = false;
+  bool sole_writer = true;                // no other route leads to the target
+  bool target_referenced = false;         // foreign keys point to it
+  bool identity_full = false;             // the source sends whole old rows
+
+  [[nodiscard]] std::string label() const;  // "public.users -> public.users_async"
+};
+
+struct Resolution {
+  std::vector<Route> routes;
+  Findings findings;
+};
+
+// Expands wildcards, matches tables and columns, chooses keys, writes the expressions.
+// `target_types`: the types that a cast on the target can name.
+Resolution resolve(const config::Config& config, const pg::Catalog& source, const pg::Catalog& target,
+                   const std::vector<pg::TypeName>& target_types);
+
+// Every expression of a route that the target must judge, in order: columns not yet probed, then the filter.
+std::vector<std::string> expressions_to_probe(const Route& route);
+// Takes the answers, in that order; what cannot work becomes a finding.
+Findings complete(Route& route, const std::vector<ExpressionFacts>& facts);
+
+// ---------------------------------------------------------------------------------------- statements
+
+// Which source columns an UPDATE does not have (unchanged TOAST), by index into Route::source_columns.
+using ColumnSet = std::vector<bool>;
+
+struct Statement {
+  std::string name;             // of the prepared statement; equal text has an equal name
+  std::string sql;
+  std::vector<int> inputs;      // source columns: one text[] parameter each, from $1
+  std::vector<int> old_inputs;  // the same of the old row (key changes), after them
+  bool counts_weights = false;  // takes the rows' weights as a text[] after those, and answers their sum
+                                // over the rows that the filter kept (or that were there to delete)
+  // Always last: the number of rows that must be hit, as int8.
+};
+
+Statement insert_statement(const Route& route);
+Statement delete_statement(const Route& route);
+// Sets every column that can be computed without `unchanged`; rows are found by key. Throws Error(conflict)
+// if an expression needs both an unchanged column and another, or a filter or insert needs one.
+Statement update_statement(const Route& route, const ColumnSet& unchanged);
+// One row whose key may differ between the old and the new row; columns of the target that are not mapped,
+// and those that are unchanged, keep their values.
+Statement key_change_statement(const Route& route, const ColumnSet& unchanged);
+// Like update_statement, but deletes all rows first and inserts them again, so that unique values may be
+// exchanged between rows.
+Statement replace_statement(const Route& route, const ColumnSet& unchanged);
+// Empties the target of this route's rows. nullopt: which rows are this route's cannot be told (several
+// sources, no target_where). Takes no parameters.
+std::optional<std::string> truncate_sql(const Route& route, bool restart_identity);
+// The rows that came from one partition of the source, by its partition constraint (SQL over the source's
+// columns); nullopt where that cannot be computed on the target.
+std::optional<std::string> truncate_leaf_sql(const Route& route, const std::string& partition_constraint);
+
+// Changes when anything does that decides what a route writes.
+std::string mapping_hash(const std::vector<Route>& routes);
+
+}  // namespace walign::mapping

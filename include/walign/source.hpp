@@ -1,0 +1,95 @@
+// Copyright the walign authors. SPDX-License-Identifier: Apache-2.0
+//
+// source: where transactions come from. One interface, whether they come from a live slot, a capture or the
+// journal; and what a live source needs to be set up: publication and slot.
+//
+//   walsender ──frames──> receiver thread: decode, assemble ──> queue, bounded by bytes ──> next()
+//             <──status── receiver thread <── acknowledge(durable)
+//
+// The receiver never waits for the target: when the queue is full it stops reading, and goes on sending status
+// updates, so that the server neither times out nor forgets what was acknowledged.
+//
+// Invariants
+//  1. Items come in the order of the stream: transactions in commit order, and between them Progress positions
+//     below which nothing more will come.
+//  2. A Progress position is never that of a moment inside a transaction.
+//  3. acknowledge() is the only way a position reaches the slot; it never goes back, and never exceeds what was
+//     received. What is acknowledged must be durable on the target and saved: the server may forget it.
+//
+// Errors of the receiver come out of next(), after the items before them. A Source that threw is finished; make
+// another, from the target's position.
+//
+// Threads: next() and acknowledge() from one thread; received() from any.
+#pragma once
+
+#include <memory>
+#include <variant>
+
+#include "walign/config.hpp"
+#include "walign/event.hpp"
+#include "walign/pg.hpp"
+#include "walign/state.hpp"
+
+namespace walign::source {
+
+// Everything that committed below this has been delivered.
+struct Progress {
+  Lsn lsn;
+};
+using Item = std::variant<event::TransactionPart, Progress>;
+
+class Source {
+ public:
+  virtual ~Source() = default;
+  // The next item, or nothing if none came within `timeout`.
+  virtual std::optional<Item> next(std::chrono::milliseconds timeout) = 0;
+  // Everything below `durable` may be forgotten by the source.
+  virtual void acknowledge(Lsn durable) = 0;
+  // Sends what was acknowledged now, rather than with the next status update; best effort.
+  virtual void settle() = 0;
+  [[nodiscard]] virtual Lsn received() const = 0;
+  [[nodiscard]] virtual Lsn acknowledged() const = 0;
+};
+
+struct SlotOptions {
+  pg::ConnectionOptions connection;             // `replication` is set here
+  std::string slot;
+  std::vector<std::string> publications;
+  Lsn from;                                     // transactions that end at or below are not sent
+  std::size_t queue_bytes = std::size_t{32} << 20U;
+  std::chrono::milliseconds status_interval{1000};
+};
+// Connects and starts streaming. Throws Error: transient where the slot is in use.
+std::unique_ptr<Source> open_slot(const SlotOptions& options);
+
+// -------------------------------------------------------------------------------------------- set-up
+
+std::optional<state::SlotFacts> read_slot(pg::Connection& source, const std::string& slot);
+void drop_slot(pg::Connection& source, const std::string& slot);
+
+// Which tables a publication has; nullopt where it does not exist.
+std::optional<std::vector<config::TableName>> read_publication(pg::Connection& source, const std::string& name);
+// Leaves of partitioned tables are published as themselves (publish_via_partition_root = false).
+void create_publication(pg::Connection& source, const std::string& name,
+                        const std::vector<config::TableName>& tables, bool inserts_only);
+void drop_publication(pg::Connection& source, const std::string& name);
+
+struct NewSlot {
+  Lsn consistent_point;    // transactions that commit after this are streamed
+  std::string snapshot;    // pg_current_snapshot() of exactly that moment
+};
+// Makes the slot. `under_snapshot` runs on the walsender inside the snapshot of the slot's beginning: it sees
+// exactly the rows that the stream will not bring; if it throws, the slot is dropped again. Slot creation waits
+// for every transaction that is running; `still_waiting` is called about every two seconds, and may throw.
+NewSlot create_slot(const pg::ConnectionOptions& connection, const std::string& slot,
+                    const std::function<void(pg::Connection&)>& under_snapshot,
+                    const std::function<void()>& still_waiting);
+
+// Sessions whose transactions slot creation waits for: "pid 123 (app, 12 s): UPDATE ...".
+std::vector<std::string> running_transactions(pg::Connection& source);
+
+// The source's end of WAL, normalised (RULES 1), and a logical message that moves it (RULES 2).
+Lsn current_lsn(pg::Connection& source, std::uint64_t wal_segment_bytes);
+void nudge(pg::Connection& source);
+
+}  // namespace walign::source

@@ -1,0 +1,150 @@
+// Copyright the walign authors. SPDX-License-Identifier: Apache-2.0
+//
+// stream: the loop that joins source and target, and what comes before it.
+//
+//   prepare     both catalogs, the mapping, everything that can be found out before anything is touched
+//   Sidecar     start where decide_start() says, loop, go on after whatever can be gone on from
+//
+//   next() ──> add ──> [full, or nothing more to come] flush ──> durable? ──> checkpoint ──> acknowledge
+//
+// Invariants
+//  1. acknowledged <= durable <= applied <= received, checked where each moves.
+//  2. A position is acknowledged after its checkpoint is on disk, and its commit in the target's flushed WAL.
+//  3. Whatever the source, the target or the network do, the way on is always the same: forget what is in memory,
+//     and start again from the target's position.
+//  4. `--until-lsn X` applies exactly the transactions whose commit record begins below X.
+//
+// Threads: run() on the caller's; a monitor asks the source for its position beside it. status() and the requests
+// from any thread: requests are carried out between two batches.
+#pragma once
+
+#include <memory>
+
+#include "walign/apply.hpp"
+#include "walign/config.hpp"
+#include "walign/mapping.hpp"
+#include "walign/obs.hpp"
+#include "walign/source.hpp"
+#include "walign/state.hpp"
+
+namespace walign::stream {
+
+// ------------------------------------------------------------------------------------------ prepare
+
+struct Prepared {
+  pg::ServerFacts source;
+  pg::ServerFacts target;
+  std::vector<mapping::Route> routes;      // complete
+  mapping::Findings findings;              // of everything that was looked at, in a sensible order
+  pg::Catalog source_catalog;
+  std::vector<config::TableName> published;          // what the publication must have
+  std::vector<config::TableName> published_inserts;  // tables that only take inserts: a publication of their own
+};
+
+// The name of the publication of tables that only take inserts.
+std::string inserts_publication(const config::Config& config);
+
+// Connects to both, reads, resolves, lets the target judge; changes nothing. Throws Error where one of the
+// servers cannot be reached; everything else becomes a finding.
+Prepared prepare(const config::Config& config, const Interrupt* interrupt);
+
+// What `run` would create and how each table is mapped, for `plan`: SQL that a DBA can read, or (script) that
+// psql can run on the source.
+struct Plan {
+  struct Table {
+    std::string source;
+    std::string target;
+    std::vector<std::pair<std::string, std::string>> columns;  // target column, its expression
+    std::vector<std::string> key;
+    std::string filter;                                        // empty: every row
+    std::vector<std::string> reads;                            // other tables that its expressions look into
+    std::vector<std::string> risks;
+    std::string insert_sql, update_sql, delete_sql;
+    double estimated_rows = 0;
+    std::int64_t bytes = 0;
+  };
+  std::vector<std::string> on_source;  // statements, in order
+  std::vector<std::string> on_target;
+  std::vector<Table> tables;
+};
+Plan plan(const config::Config& config, const Prepared& prepared);
+
+// Removes everything that walign created on both servers: slot (unless it was brought), publications, the
+// stream's rows and, with the last stream, schema walign. Every step may be repeated. What was removed, a line
+// each. Refused (precondition) while somebody reads the slot.
+std::vector<std::string> remove(const config::Config& config, const Interrupt* interrupt);
+
+// ------------------------------------------------------------------------------------------- status
+
+struct TableStatus {
+  std::string source;
+  std::string target;
+  std::string state;                       // pending, streaming
+  apply::Books books;
+};
+
+// What is known now; nullopt where it is not known yet.
+struct Status {
+  std::string migration;
+  std::string phase = "new";               // new, streaming
+  std::string direction = "forward";
+  std::optional<std::string> source_system_id;
+  std::optional<Lsn> source_lsn;
+  std::optional<Lsn> received, applied, durable, acknowledged;
+  std::optional<std::int64_t> lag_bytes;
+  std::optional<double> lag_seconds;
+  std::string slot_name;
+  std::optional<std::int64_t> slot_retained_bytes;
+  std::optional<std::string> slot_wal_status;
+  std::vector<TableStatus> tables;
+  std::optional<std::uint64_t> epoch;
+  std::optional<std::int64_t> dead_letters;
+  std::uint64_t transactions = 0;
+  bool paused = false;
+  bool connected = false;                  // streaming at this moment
+  std::string last_error;                  // what it is retrying after; empty if nothing
+  std::int64_t started_at_us = 0;          // since 1970
+};
+
+// ------------------------------------------------------------------------------------------ the loop
+
+struct Until {
+  std::optional<Lsn> lsn;
+  std::optional<std::int64_t> time_us;     // commit time, microseconds since 1970
+  bool caught_up = false;                  // the source's end of WAL at the start of streaming
+  [[nodiscard]] bool any() const { return lsn || time_us || caught_up; }
+};
+
+struct Options {
+  config::Config config;
+  Until until;
+  bool no_backfill = false;                // the operator has brought the rows already
+  const Interrupt* stop = nullptr;         // stop cleanly
+  obs::Metrics* metrics = nullptr;         // outlives the sidecar
+};
+
+class Sidecar {
+ public:
+  // Opens the state directory; touches no server.
+  explicit Sidecar(Options options);
+  ~Sidecar();
+  Sidecar(const Sidecar&) = delete;
+  Sidecar& operator=(const Sidecar&) = delete;
+
+  // Until `until` is reached (returns) or `stop` is raised (Error(interrupted), after a clean stop), or something
+  // happens that cannot be gone on from (Error).
+  void run();
+
+  [[nodiscard]] Status status() const;
+  void pause_apply();
+  void resume_apply();
+  // Carried out between two batches; wait for that, at most `timeout`. Throw what went wrong.
+  void retry_dead_letter(std::int64_t id, std::chrono::milliseconds timeout);
+  void discard_dead_letter(std::int64_t id, std::chrono::milliseconds timeout);
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace walign::stream

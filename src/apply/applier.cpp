@@ -1,0 +1,350 @@
+// Copyright the walign authors. SPDX-License-Identifier: Apache-2.0
+#include "applier.hpp"
+
+namespace walign::apply {
+
+namespace {
+
+pg::ConnectionOptions connection_options(const Options& options) {
+  pg::ConnectionOptions out = options.connection;
+  out.application_name = cat(options.stream, " apply");
+  // The planner must find every row through its key's index, also in a table that was empty when the statement
+  // was first planned.
+  for (const char* off : {"enable_seqscan", "enable_hashjoin", "enable_mergejoin", "enable_bitmapscan"}) {
+    out.settings.emplace_back(off, "off");
+  }
+  out.settings.emplace_back("synchronous_commit", "off");
+  return out;
+}
+
+bool set_replica_role(pg::Connection& connection) {
+  try {
+    connection.exec("SET session_replication_role = replica");
+    return true;
+  } catch (const Error& error) {
+    if (error.sqlstate() != "42501") throw;
+    return false;
+  }
+}
+
+std::uint64_t changes_of(const v1::Change& change) {
+  return change.kind() == v1::Change::MESSAGE ? 0 : 1;
+}
+
+}  // namespace
+
+bool is_data_error(const Error& error) {
+  if (error.kind() == ErrorKind::conflict) return true;
+  const std::string_view state = error.sqlstate();
+  const auto in_class = [&](std::string_view prefix) { return state.substr(0, 2) == prefix; };
+  return in_class("22") || in_class("23") || in_class("44") || in_class("54") || in_class("P0") ||
+         state == "21000" || state == mapping::kWrongRowCount || state == mapping::kUnmappedValue;
+}
+
+Books& Books::operator+=(const Books& other) {
+  decoded += other.decoded;
+  applied += other.applied;
+  filtered += other.filtered;
+  dead_letters += other.dead_letters;
+  return *this;
+}
+
+Applier::Impl::Impl(Options o, std::vector<mapping::Route> r)
+    : options(std::move(o)), routes(std::move(r)), connection(connection_options(options)) {
+  epoch = take_over(connection, options.stream);
+  const auto row = read_stream(connection, options.stream);
+  WALIGN_CHECK(row.has_value());
+  position = row->position;
+  reached = position;
+  durable = position;  // written with synchronous_commit = on by take_over, after everything before it
+  replica_role = set_replica_role(connection);
+  compactor = std::make_unique<Compactor>(!replica_role, routes);
+  books.resize(routes.size());
+  open_books.resize(routes.size());
+  dead_keys.load(connection, options.stream, routes);
+  dead_letters = count_dead_letters(connection, options.stream);
+}
+
+// -------------------------------------------------------------------------------------- gathering
+
+void Applier::Impl::add(event::TransactionPart part) {
+  // A transaction that must go row by row has batches of its own.
+  const bool alone = careful_at.valid() && (part.commit_lsn() == careful_at) !=
+                                               (!parts.empty() && parts.back().commit_lsn() == careful_at);
+  if (alone && !parts.empty()) flush();
+  const std::size_t index = parts.size();
+  batch_bytes += part.memory_bytes();
+  parts.push_back(std::move(part));
+  // parts may move when it grows; what they own does not.
+  for (const auto& change : parts[index].tx().changes()) {
+    batch_changes += changes_of(change);
+    if (change.kind() == v1::Change::TRUNCATE) {
+      add_truncate(parts[index], change.truncate());
+    } else if (change.kind() != v1::Change::MESSAGE) {
+      add_change(parts[index], index, change);
+    }
+  }
+  if (parts[index].last()) {
+    ++open_transactions;
+    open_commit_time_us = parts[index].tx().commit_time_us();
+  }
+}
+
+void Applier::Impl::add_change(const event::TransactionPart& part, std::size_t index, const v1::Change& change) {
+  for (const auto& binding : router.bind(part.relations().at(change.relation()))) {
+    ++open_books[static_cast<std::size_t>(binding.route->id)].decoded;
+    if (careful_at.valid() && part.commit_lsn() == careful_at) continue;  // flush() takes it change by change
+    const auto single = single_change(binding, change, compactor->arena());
+    if (!dead_keys.empty() && dead_keys.chain_of(single) != 0) {
+      compactor->add(QueueStep{single, &change, index});
+    } else {
+      compactor->add(single);
+    }
+  }
+}
+
+void Applier::Impl::add_truncate(const event::TransactionPart& part, const v1::Truncate& truncate) {
+  TruncateStep step;
+  step.restart_identity = truncate.restart_identity();
+  for (const auto relation : truncate.relations()) {
+    for (const auto& binding : router.bind(part.relations().at(relation))) {
+      ++open_books[static_cast<std::size_t>(binding.route->id)].decoded;
+      step.bindings.push_back(&binding);
+    }
+  }
+  if (careful_at.valid() && part.commit_lsn() == careful_at) return;
+  if (!step.bindings.empty()) compactor->add(std::move(step));
+}
+
+// ---------------------------------------------------------------------------------------- writing
+
+std::vector<Execution> Applier::Impl::encode(const std::vector<Step>& steps, Updates updates) {
+  std::vector<Execution> executions;
+  std::map<int, std::uint64_t> cancelled;
+  for (const auto& step : steps) {
+    if (const auto* rows = std::get_if<RowsStep>(&step)) encoder.rows(*rows, updates, executions, cancelled);
+    if (const auto* single = std::get_if<SingleChange>(&step)) encoder.single(*single, executions);
+    if (const auto* truncate = std::get_if<TruncateStep>(&step)) encoder.truncate(*truncate, executions);
+    if (const auto* queued = std::get_if<QueueStep>(&step)) append_aside(*queued, executions);
+  }
+  for (const auto& [route, weight] : cancelled) open_books[static_cast<std::size_t>(route)].applied += weight;
+  return executions;
+}
+
+void Applier::Impl::append_aside(const QueueStep& queued, std::vector<Execution>& out) {
+  const Aside aside{queued.change, queued.event, &parts.at(queued.transaction)};
+  const auto chain = dead_keys.chain_of(queued.change);
+  const auto insert = aside_insert(options.stream, aside, chain, nullptr);
+  Execution e;
+  e.route = queued.change.binding->route;
+  e.sql = insert.sql;
+  e.text_params = insert.params;
+  e.weight = 1;
+  e.dead_letter = true;
+  out.push_back(std::move(e));
+  if (const auto joined = dead_keys.add(queued.change, chain); joined != 0) {
+    Execution join;
+    join.route = queued.change.binding->route;
+    join.sql = "UPDATE walign.dead_letter SET chain = $1 WHERE stream = $2 AND coalesce(chain, id) = $3";
+    join.text_params = {cat(chain), options.stream, cat(joined)};
+    out.push_back(std::move(join));
+  }
+}
+
+void Applier::Impl::prepare(const std::vector<Execution>& executions) {
+  for (const auto& e : executions) {
+    if (e.statement == nullptr || prepared.contains(e.statement->name)) continue;
+    pg::Pipeline pipeline(connection);
+    pipeline.prepare(e.statement->name, e.statement->sql, {});
+    pipeline.finish();
+    prepared.insert(e.statement->name);
+  }
+}
+
+void Applier::Impl::write(const std::vector<Execution>& executions, Lsn commit_at) {
+  prepare(executions);
+  pg::Pipeline pipeline(connection);
+  const bool opens = !open;
+  if (opens) pipeline.send("BEGIN");
+  for (const auto& e : executions) {
+    std::vector<pg::Param> params;
+    for (auto& array : e.arrays) params.push_back(const_cast<pg::TextArray&>(array).param());
+    for (const auto& text : e.text_params) params.push_back({text, 0, false, false});
+    if (e.statement == nullptr) {
+      pipeline.send(e.sql, params);
+    } else {
+      params.push_back({e.count, 0, false, false});
+      pipeline.send_prepared(e.statement->name, params);
+    }
+  }
+  const bool commits = commit_at.valid();
+  if (commits) {
+    const std::string move = "SELECT walign.advance($1, $2::bigint, $3::pg_lsn, $4::pg_lsn)";
+    const std::string from = position.to_string();
+    const std::string to = commit_at.to_string();
+    const std::string its_epoch = cat(epoch);
+    pipeline.send(move, {{options.stream}, {its_epoch}, {from}, {to}});
+    pipeline.send("COMMIT");
+    pipeline.send("SELECT pg_catalog.pg_current_wal_insert_lsn(), pg_catalog.pg_current_wal_flush_lsn()");
+  }
+  open = true;
+  std::vector<pg::Result> results;
+  try {
+    results = pipeline.finish();
+  } catch (const Error& error) {
+    failed_execution = pipeline.failed_index() - std::min<std::size_t>(pipeline.failed_index(), opens ? 1 : 0);
+    if (error.kind() == ErrorKind::connection && commits) {
+      throw Error(ErrorKind::in_doubt, error.message(),
+                  "walign reads the target's position to see whether the last commit took place");
+    }
+    throw;
+  }
+  count(executions, results, opens ? 1 : 0);
+  if (!commits) return;
+  const auto& wal = results.back();
+  last_commit_on_target = wal.lsn(0, 0).without_page_header();
+  unflushed.push_back({commit_at, last_commit_on_target});
+  position = commit_at;
+  reached = commit_at;
+  committed();
+}
+
+void Applier::Impl::count(const std::vector<Execution>& executions, const std::vector<pg::Result>& results,
+                          std::size_t first) {
+  for (std::size_t i = 0; i < executions.size(); ++i) {
+    const auto& e = executions[i];
+    auto& its = open_books[static_cast<std::size_t>(e.route->id)];
+    if (e.dead_letter) {
+      its.dead_letters += e.weight;
+      dead_letters += static_cast<std::int64_t>(e.weight);
+      continue;
+    }
+    std::uint64_t kept = e.weight;
+    if (e.statement != nullptr && e.statement->counts_weights) {
+      kept = static_cast<std::uint64_t>(results[first + i].integer(0, 0));
+      WALIGN_CHECK(kept <= e.weight);
+    }
+    its.applied += kept;
+    its.filtered += e.weight - kept;
+  }
+  stats.statements += executions.size();
+}
+
+void Applier::Impl::nothing_to_write(Lsn at) {
+  reached = at;
+  committed();
+}
+
+void Applier::Impl::committed() {
+  check_books();
+  for (std::size_t i = 0; i < books.size(); ++i) books[i] += std::exchange(open_books[i], {});
+  transactions += std::exchange(open_transactions, 0);
+  if (open_commit_time_us != 0) commit_time_us = open_commit_time_us;
+  open = false;
+}
+
+void Applier::Impl::check_books() {
+  for (const auto& route : routes) {
+    const auto& its = open_books[static_cast<std::size_t>(route.id)];
+    if (its.balance()) continue;
+    throw Error(ErrorKind::bug,
+                cat("the books of ", route.label(), " do not balance: ", its.decoded, " decoded, ", its.applied,
+                    " applied, ", its.filtered, " filtered, ", its.dead_letters, " dead letters"),
+                "this is a defect in walign; compare the table on both sides before going on, and report it")
+        .at(position);
+  }
+}
+
+void Applier::Impl::forget_batch() {
+  compactor->clear();
+  parts.clear();
+  batch_bytes = 0;
+  batch_changes = 0;
+}
+
+void Applier::Impl::rollback() {
+  if (connection.broken()) return;
+  connection.exec("ROLLBACK");
+  open = false;
+  dead_keys.load(connection, options.stream, routes);
+  dead_letters = count_dead_letters(connection, options.stream);
+}
+
+void Applier::Impl::flush() {
+  if (parts.empty()) return;
+  const auto started = std::chrono::steady_clock::now();
+  stats = {batch_changes, 0, 0};
+  const Lsn commit_at = parts.back().last() ? parts.back().end_lsn() : Lsn();
+  if (careful_at.valid() && parts.back().commit_lsn() == careful_at) {
+    flush_carefully(Error(ErrorKind::conflict, "", ""));
+  } else {
+    try {
+      const bool was_open = open;
+      const auto executions = encode(compactor->take(), Updates::in_place);
+      // A transaction that leaves nothing to write moves the position with the next one that does.
+      if (!executions.empty() || was_open) {
+        write(executions, commit_at);
+      } else if (commit_at.valid()) {
+        nothing_to_write(commit_at);
+      }
+    } catch (const Error& error) {
+      if (!is_data_error(error)) throw;
+      flush_carefully(error);
+    }
+  }
+  forget_batch();
+  stats.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
+}
+
+// ----------------------------------------------------------------------------------- the public face
+
+Applier::Applier(Options options, std::vector<mapping::Route> routes)
+    : impl_(std::make_unique<Impl>(std::move(options), std::move(routes))) {}
+Applier::~Applier() = default;
+
+Lsn Applier::position() const { return impl_->position; }
+Lsn Applier::reached() const { return impl_->reached; }
+std::uint64_t Applier::epoch() const { return impl_->epoch; }
+bool Applier::replica_role() const { return impl_->replica_role; }
+void Applier::be_careful_at(Lsn commit_lsn) { impl_->careful_at = commit_lsn; }
+void Applier::add(event::TransactionPart part) { impl_->add(std::move(part)); }
+bool Applier::pending() const { return !impl_->parts.empty(); }
+bool Applier::full() const {
+  return impl_->batch_changes >= static_cast<std::uint64_t>(impl_->options.max_batch_rows) ||
+         impl_->batch_bytes >= static_cast<std::size_t>(impl_->options.max_batch_bytes);
+}
+bool Applier::in_transaction() const {
+  return impl_->open || (!impl_->parts.empty() && !impl_->parts.back().last());
+}
+void Applier::flush() { impl_->flush(); }
+Lsn Applier::durable() const { return impl_->durable; }
+Lsn Applier::last_commit_on_target() const { return impl_->last_commit_on_target; }
+const std::vector<Books>& Applier::books() const { return impl_->books; }
+std::uint64_t Applier::transactions() const { return impl_->transactions; }
+std::int64_t Applier::last_commit_time_us() const { return impl_->commit_time_us; }
+std::int64_t Applier::dead_letters() const { return impl_->dead_letters; }
+Applier::FlushStats Applier::last_flush() const { return impl_->stats; }
+
+void Applier::store_progress(Lsn position) {
+  WALIGN_CHECK(!in_transaction() && !pending());
+  const Lsn to = std::max(position, impl_->reached);
+  if (to > impl_->position) impl_->write({}, to);
+}
+
+void Applier::poll_durable(bool force) {
+  auto& i = *impl_;
+  if (i.unflushed.empty() || i.open) return;
+  // Anything that must reach the disk takes all WAL before it along.
+  if (force) {
+    i.connection.exec("BEGIN; SET LOCAL synchronous_commit = local; "
+                      "SELECT pg_catalog.pg_logical_emit_message(true, 'walign', ''); COMMIT");
+  }
+  const auto r = i.connection.exec("SELECT pg_catalog.pg_current_wal_flush_lsn()");
+  const Lsn flushed = r.lsn(0, 0);
+  while (!i.unflushed.empty() && i.unflushed.front().target_lsn <= flushed) {
+    i.durable = i.unflushed.front().position;
+    i.unflushed.pop_front();
+  }
+}
+
+}  // namespace walign::apply

@@ -1,0 +1,60 @@
+// Copyright the walign authors. SPDX-License-Identifier: Apache-2.0
+//
+// Steps to executions: which prepared statement, with which arrays. Pure.
+#pragma once
+
+#include "steps.hpp"
+
+namespace walign::apply {
+
+// One statement to send, and what it stands for.
+struct Execution {
+  const mapping::Route* route = nullptr;
+  const mapping::Statement* statement = nullptr;  // null: `sql` as it is
+  std::string sql;
+  std::vector<pg::TextArray> arrays;              // in the statement's order of parameters
+  std::vector<std::string> text_params;           // of `sql`
+  std::string count;                              // the last parameter, as text
+  std::uint64_t weight = 0;                       // source changes in it
+  bool dead_letter = false;                       // they are set aside, not applied
+};
+
+// Every statement of every route, made once.
+class Statements {
+ public:
+  const mapping::Statement& insert(const mapping::Route& route);
+  const mapping::Statement& remove(const mapping::Route& route);
+  const mapping::Statement& update(const mapping::Route& route, const mapping::ColumnSet& unchanged);
+  const mapping::Statement& key_change(const mapping::Route& route, const mapping::ColumnSet& unchanged);
+  const mapping::Statement& replace(const mapping::Route& route, const mapping::ColumnSet& unchanged);
+
+ private:
+  enum class Kind { insert, remove, update, key_change, replace };
+  template <class Make>
+  const mapping::Statement& get(Kind kind, const mapping::Route& route, const mapping::ColumnSet& unchanged,
+                                Make make);
+  std::map<std::tuple<Kind, int, mapping::ColumnSet>, mapping::Statement> made_;
+};
+
+// How updates of a Rows step are written.
+enum class Updates {
+  in_place,
+  reinserted,  // all rows deleted, then inserted: unique values may change places
+};
+
+class Encoder {
+ public:
+  explicit Encoder(Statements& statements) : statements_(statements) {}
+
+  // Appends the executions of a Rows step. Rows that net to nothing are counted in `cancelled` by route id.
+  void rows(const RowsStep& step, Updates updates, std::vector<Execution>& out,
+            std::map<int, std::uint64_t>& cancelled);
+  void single(const SingleChange& change, std::vector<Execution>& out);
+  // Throws Error(conflict) where it cannot be told which target rows are meant.
+  void truncate(const TruncateStep& step, std::vector<Execution>& out);
+
+ private:
+  Statements& statements_;
+};
+
+}  // namespace walign::apply

@@ -1,0 +1,185 @@
+// Copyright the walign authors. SPDX-License-Identifier: Apache-2.0
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <array>
+#include <thread>
+
+#include "walign/obs.hpp"
+#include "walign/source.hpp"
+
+namespace walign::source {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// An event descriptor that other threads ring and the receiver polls.
+class Bell {
+ public:
+  Bell() : fd_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) { WALIGN_CHECK(fd_ >= 0); }
+  ~Bell() { ::close(fd_); }
+  Bell(const Bell&) = delete;
+  Bell& operator=(const Bell&) = delete;
+  void ring() const {
+    const std::uint64_t one = 1;
+    [[maybe_unused]] const auto n = ::write(fd_, &one, sizeof one);
+  }
+  void silence() const {
+    std::uint64_t count = 0;
+    [[maybe_unused]] const auto n = ::read(fd_, &count, sizeof count);
+  }
+  [[nodiscard]] int fd() const { return fd_; }
+
+ private:
+  int fd_;
+};
+
+pg::ConnectionOptions as_replication(pg::ConnectionOptions options) {
+  options.replication = true;
+  return options;
+}
+
+std::string plugin_options(const std::vector<std::string>& publications) {
+  std::vector<std::string> names;
+  for (const auto& name : publications) names.push_back(pg::quote_ident(name));
+  return cat("proto_version '1', messages 'true', publication_names ", pg::quote_literal(join(names, ",")));
+}
+
+class SlotSource final : public Source {
+ public:
+  explicit SlotSource(const SlotOptions& options)
+      : status_interval_(options.status_interval),
+        connection_(as_replication(options.connection)),
+        stream_(connection_, options.slot, options.from, plugin_options(options.publications)),
+        queue_(options.queue_bytes, [this] { bell_.ring(); }),
+        received_(options.from.value),
+        acknowledged_(options.from.value),
+        receiver_([this] { receive_until_stopped(); }) {}
+
+  ~SlotSource() override {
+    stopping_.store(true);
+    bell_.ring();
+    receiver_.join();
+  }
+
+  std::optional<Item> next(std::chrono::milliseconds timeout) override { return queue_.pop(timeout); }
+
+  void acknowledge(Lsn durable) override {
+    const Lsn before(acknowledged_.load());
+    WALIGN_CHECK(durable <= received());
+    if (durable <= before) return;
+    acknowledged_.store(durable.value);
+    bell_.ring();
+  }
+
+  void settle() override {
+    // The receiver sends a changed acknowledgement at once; give it the moment that takes.
+    const auto deadline = Clock::now() + std::chrono::seconds(1);
+    while (sent_.load() < acknowledged_.load() && !finished_.load() && Clock::now() < deadline) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    }
+  }
+
+  [[nodiscard]] Lsn received() const override { return Lsn(received_.load()); }
+  [[nodiscard]] Lsn acknowledged() const override { return Lsn(acknowledged_.load()); }
+
+ private:
+  // ---- everything below runs on the receiver's thread
+
+  void receive_until_stopped() {
+    try {
+      auto next_status = Clock::now();
+      while (!stopping_.load()) {
+        if (read_what_is_there()) next_status = Clock::now();
+        if (Clock::now() >= next_status || sent_.load() < acknowledged_.load()) {
+          send_status();
+          next_status = Clock::now() + status_interval_;
+        }
+        wait(next_status);
+      }
+      queue_.close(nullptr);
+    } catch (...) {
+      queue_.close(std::current_exception());
+    }
+    finished_.store(true);
+  }
+
+  // Takes frames until none is left or the queue is full, but comes up for air so that status updates go out.
+  // Whether the server asked for one.
+  bool read_what_is_there() {
+    bool asked = false;
+    for (int frames = 0; frames < 4096 && !queue_.full() && !stopping_.load(); ++frames) {
+      const auto frame = stream_.receive();
+      if (!frame) {
+        more_is_there_ = false;
+        return asked;
+      }
+      take(*frame);
+      asked = asked || frame->reply_requested;
+    }
+    more_is_there_ = true;
+    return asked;
+  }
+
+  void take(const pg::ReplicationFrame& frame) {
+    if (frame.kind == pg::ReplicationFrame::Kind::data) {
+      auto part = assembler_.take(decode::decode(frame.payload));
+      if (!part) return;
+      if (part->last()) raise_received(part->end_lsn());
+      const auto bytes = part->memory_bytes();
+      queue_.push(std::move(*part), bytes);
+      return;
+    }
+    // Inside a transaction a keepalive's position may be that of the commit to come.
+    if (assembler_.in_transaction()) return;
+    raise_received(frame.wal_end);
+    if (frame.wal_end > progress_) {
+      progress_ = frame.wal_end;
+      queue_.push(Progress{frame.wal_end}, sizeof(Progress));
+    }
+  }
+
+  void raise_received(Lsn lsn) {
+    if (lsn.value > received_.load()) received_.store(lsn.value);
+  }
+
+  void send_status() {
+    const std::uint64_t acknowledged = acknowledged_.load();
+    WALIGN_CHECK(acknowledged <= received_.load());
+    stream_.send_status(Lsn(received_.load()), Lsn(acknowledged), Lsn(acknowledged));
+    sent_.store(acknowledged);
+  }
+
+  void wait(Clock::time_point until) {
+    const bool full = queue_.full();
+    if (more_is_there_ && !full) return;
+    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(until - Clock::now()).count();
+    std::array<pollfd, 2> entries = {{{full ? -1 : stream_.socket(), POLLIN, 0}, {bell_.fd(), POLLIN, 0}}};
+    ::poll(entries.data(), entries.size(), static_cast<int>(std::clamp<std::int64_t>(left, 0, 1000)));
+    if (entries[1].revents != 0) bell_.silence();
+  }
+
+  const std::chrono::milliseconds status_interval_;
+  Bell bell_;
+  pg::Connection connection_;
+  pg::ReplicationStream stream_;
+  event::Assembler assembler_;
+  Lsn progress_;
+  bool more_is_there_ = false;
+
+  BoundedQueue<Item> queue_;
+  std::atomic<std::uint64_t> received_;
+  std::atomic<std::uint64_t> acknowledged_;
+  std::atomic<std::uint64_t> sent_{0};
+  std::atomic<bool> stopping_{false};
+  std::atomic<bool> finished_{false};
+  std::thread receiver_;  // last: it uses all of the above
+};
+
+}  // namespace
+
+std::unique_ptr<Source> open_slot(const SlotOptions& options) { return std::make_unique<SlotSource>(options); }
+
+}  // namespace walign::source
