@@ -42,7 +42,7 @@ inline constexpr int kSchemaVersion = 1;
 
 // The row of walign.stream.
 struct StreamRow {
-  Lsn position;              // 0 until the slot exists
+  Lsn position;  // 0 until the slot exists
   std::uint64_t epoch = 0;
   std::string source_system_id;
   std::uint32_t source_timeline = 0;
@@ -60,7 +60,8 @@ bool schema_installed(pg::Connection& target);
 std::optional<StreamRow> read_stream(pg::Connection& target, const std::string& stream);
 void insert_stream(pg::Connection& target, const std::string& stream, const StreamRow& row);
 // Sets the position of a stream that has none yet.
-void begin_stream(pg::Connection& target, const std::string& stream, Lsn position, const std::string& snapshot);
+void begin_stream(pg::Connection& target, const std::string& stream, Lsn position,
+                  const std::string& snapshot);
 void set_mapping_hash(pg::Connection& target, const std::string& stream, const std::string& hash);
 // Ends the target sessions of earlier instances and increments the epoch; the new one.
 std::uint64_t take_over(pg::Connection& target, const std::string& stream);
@@ -94,17 +95,17 @@ struct Options {
   std::int64_t max_batch_rows = 20'000;
   std::int64_t max_batch_bytes = std::int64_t{8} << 20U;
   config::OnConflict on_conflict = config::OnConflict::stop;
-  std::function<void(const std::vector<std::string>&)> between_statements;  // tests only: may kill things
+  std::set<pg::Oid> ignored_relations;  // not in the mapping, and known to be none of its business
 };
 
 struct DeadLetter {
   std::int64_t id = 0;
   std::int64_t chain = 0;  // the id of the first one that it stands behind; its own if none
   std::string route;
-  std::string key;         // column=value, ...
+  std::string key;  // column=value, ...
   Lsn commit_lsn;
-  std::string operation;   // INSERT, UPDATE, DELETE
-  std::string error;       // empty: queued behind an earlier one of its key
+  std::string operation;  // INSERT, UPDATE, DELETE
+  std::string error;      // empty: queued behind an earlier one of its key
   std::string sqlstate;
   std::string created_at;  // ISO, UTC
   std::string event;       // walign.v1.Transaction with one change, serialised
@@ -117,6 +118,7 @@ std::int64_t count_dead_letters(pg::Connection& target, const std::string& strea
 // table that somebody added to the publication. The catalogs must be read again.
 struct UnknownRelation {
   config::TableName name;
+  pg::Oid oid = 0;
 };
 // Thrown when a transaction too large to be kept failed for its data: the stream must be read again from the
 // position, and this transaction applied row by row.
@@ -132,11 +134,11 @@ class Applier {
   Applier(const Applier&) = delete;
   Applier& operator=(const Applier&) = delete;
 
-  [[nodiscard]] Lsn position() const;         // of the last commit
+  [[nodiscard]] Lsn position() const;  // of the last commit
   // As far, or further: transactions that left nothing to write are passed without a commit of their own.
   [[nodiscard]] Lsn reached() const;
   [[nodiscard]] std::uint64_t epoch() const;
-  [[nodiscard]] bool replica_role() const;    // session_replication_role = replica was permitted
+  [[nodiscard]] bool replica_role() const;  // session_replication_role = replica was permitted
   // The transaction that must be applied row by row when it comes.
   void be_careful_at(Lsn commit_lsn);
 

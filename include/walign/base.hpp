@@ -85,7 +85,7 @@ struct Snapshot {
   std::vector<Xid> running;  // in progress, sorted, between the two
 
   [[nodiscard]] bool inside(Xid xid) const;
-  [[nodiscard]] std::string to_string() const;              // xmin:xmax:x1,x2
+  [[nodiscard]] std::string to_string() const;  // xmin:xmax:x1,x2
   static std::optional<Snapshot> parse(std::string_view text);
 };
 
@@ -120,8 +120,14 @@ class Error : public std::exception {
   [[nodiscard]] Lsn position() const { return position_; }                 // 0 where none applies
   [[nodiscard]] const char* what() const noexcept override { return message_.c_str(); }
 
-  Error&& with_sqlstate(std::string state) && { sqlstate_ = std::move(state); return std::move(*this); }
-  Error&& at(Lsn position) && { position_ = position; return std::move(*this); }
+  Error&& with_sqlstate(std::string state) && {
+    sqlstate_ = std::move(state);
+    return std::move(*this);
+  }
+  Error&& at(Lsn position) && {
+    position_ = position;
+    return std::move(*this);
+  }
   // The same error with words of the caller's before its message ("table public.users: ...").
   [[nodiscard]] Error in(std::string_view context) const;
   // The message, position, SQLSTATE and hint as an operator reads them, one per line.
@@ -150,8 +156,8 @@ inline void append(std::string& out, std::string_view s) { out += s; }
 inline void append(std::string& out, char c) { out += c; }
 inline void append(std::string& out, Lsn lsn) { out += lsn.to_string(); }
 template <class N>
-  requires(std::is_arithmetic_v<N> && !std::is_same_v<N, char> && !std::is_same_v<N, bool>)
-void append(std::string& out, N n) {
+requires(std::is_arithmetic_v<N> && !std::is_same_v<N, char> &&
+         !std::is_same_v<N, bool>) void append(std::string& out, N n) {
   char buffer[32];
   const auto end = std::to_chars(buffer, buffer + sizeof buffer, n).ptr;
   out.append(buffer, end);

@@ -29,14 +29,14 @@ struct Column {
   int attnum = 0;
   Oid type_oid = 0;
   TypeName type;
-  TypeName base_type;          // of a domain; otherwise equal to `type`
-  std::string declared;        // format_type(): numeric(10,2)
-  char type_kind = 'b';        // pg_type.typtype: b base, c composite, d domain, e enum, r range, m multirange
-  char category = 'U';         // pg_type.typcategory
-  bool toastable = false;      // attstorage other than plain
+  TypeName base_type;      // of a domain; otherwise equal to `type`
+  std::string declared;    // format_type(): numeric(10,2)
+  char type_kind = 'b';    // pg_type.typtype: b base, c composite, d domain, e enum, r range, m multirange
+  char category = 'U';     // pg_type.typcategory
+  bool toastable = false;  // attstorage other than plain
   bool not_null = false;
   bool has_default = false;
-  char identity = 0;           // 'a' always, 'd' by default, 0 none
+  char identity = 0;  // 'a' always, 'd' by default, 0 none
   bool generated = false;
   bool nondeterministic = false;  // of a collation that takes different bytes for equal
 };
@@ -46,7 +46,7 @@ struct Index {
   std::vector<std::string> columns;  // empty names for expressions
   bool primary = false;
   bool unique = false;
-  bool immediate = true;       // not DEFERRABLE
+  bool immediate = true;  // not DEFERRABLE
   bool partial = false;
   bool replica_identity = false;
   // Can identify every row by equality: unique, valid, of plain columns, whole.
@@ -58,29 +58,29 @@ struct Index {
 struct Leaf {
   std::string schema;
   std::string name;
-  std::string constraint;      // which rows it holds, SQL over the root's columns
+  std::string constraint;  // which rows it holds, SQL over the root's columns
 };
 
 struct Table {
   Oid oid = 0;
   std::string schema;
   std::string name;
-  char kind = 'r';             // pg_class.relkind: r table, p partitioned
-  char persistence = 'p';      // p permanent, u unlogged, t temporary
-  char replica_identity = 'd'; // d default, n nothing, f full, i index
+  char kind = 'r';              // pg_class.relkind: r table, p partitioned
+  char persistence = 'p';       // p permanent, u unlogged, t temporary
+  char replica_identity = 'd';  // d default, n nothing, f full, i index
   bool row_security = false;
   bool is_partition = false;
-  double estimated_rows = 0;   // reltuples; negative where never analysed; of partitions summed
-  std::int64_t bytes = 0;      // with TOAST, without indexes; of partitions summed
+  double estimated_rows = 0;  // reltuples; negative where never analysed; of partitions summed
+  std::int64_t bytes = 0;     // with TOAST, without indexes; of partitions summed
   bool can_select = false, can_insert = false, can_update = false, can_delete = false, can_truncate = false;
   bool is_owner = false;
   bool has_user_triggers = false;
-  bool has_foreign_keys = false;         // this table refers to others
-  bool referenced = false;               // other tables refer to this one
+  bool has_foreign_keys = false;  // this table refers to others
+  bool referenced = false;        // other tables refer to this one
   std::vector<Column> columns;
-  std::vector<Index> indexes;            // unique ones only, the primary key first
-  std::string partition_constraint;      // SQL over its own columns; empty unless a partition
-  std::vector<Leaf> leaves;              // of a partitioned table, of every level
+  std::vector<Index> indexes;        // unique ones only, the primary key first
+  std::string partition_constraint;  // SQL over its own columns; empty unless a partition
+  std::vector<Leaf> leaves;          // of a partitioned table, of every level
 
   [[nodiscard]] const Column* column(std::string_view column_name) const;
   [[nodiscard]] const Index* primary_key() const;
@@ -100,13 +100,13 @@ std::vector<TypeName> read_types(Connection& connection);
 
 // Which server this is.
 struct ServerFacts {
-  std::string system_id;       // pg_control_system()
+  std::string system_id;  // pg_control_system()
   std::uint32_t timeline = 0;
   std::string database;
   std::string role;
-  int version = 0;             // 150013
+  int version = 0;  // 150013
   bool superuser = false;
-  bool replication = false;    // pg_roles.rolreplication
+  bool replication = false;  // pg_roles.rolreplication
   bool in_recovery = false;
   std::string encoding;
   std::uint64_t wal_segment_bytes = 0;

@@ -102,8 +102,8 @@ struct ColumnRule {
 struct TableRule {
   Place place;
   TableName from;
-  TableName to;           // equal to `from` where the short form has no colon
-  bool wildcard = false;  // from.name has '*'; to.name is then the same, or just '*': names are kept
+  TableName to;                  // equal to `from` where the short form has no colon
+  bool wildcard = false;         // from.name has '*'; to.name is then the same, or just '*': names are kept
   std::vector<std::string> key;  // target columns; empty: the target's primary key
   std::optional<std::string> where;
   std::vector<ColumnRule> columns;

@@ -153,8 +153,8 @@ struct LogicalMessage {
   std::string_view content;
 };
 
-using Message = std::variant<Begin, Commit, Origin, Relation, Type, Insert, Update, Delete, Truncate,
-                             LogicalMessage>;
+using Message =
+    std::variant<Begin, Commit, Origin, Relation, Type, Insert, Update, Delete, Truncate, LogicalMessage>;
 
 // The one message that `payload` (the body of an XLogData frame) holds.
 Message decode(Bytes payload);

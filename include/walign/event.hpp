@@ -154,8 +154,7 @@ class Assembler {
   std::uint32_t relation_index(Known& relation);
   Known& add_row_change(v1::Change& change, std::uint32_t oid);
   void pack(const decode::TupleView& from, const Known& relation, v1::Tuple& to);
-  void pack_old(const decode::TupleView& from, decode::OldRow kind, const Known& relation,
-                v1::Change& to);
+  void pack_old(const decode::TupleView& from, decode::OldRow kind, const Known& relation, v1::Change& to);
   Taken close_if_large();
   void open_part();
 

@@ -46,7 +46,7 @@ struct Finding {
   Level level = Level::ok;
   std::string subject;  // a table, a setting, a privilege
   std::string what;
-  std::string remedy;   // the exact SQL or setting; empty where level is ok
+  std::string remedy;  // the exact SQL or setting; empty where level is ok
 };
 using Findings = std::vector<Finding>;
 bool any_failed(const Findings& findings);
@@ -54,8 +54,8 @@ bool any_failed(const Findings& findings);
 // A column of `src`.
 struct SourceColumn {
   std::string name;
-  pg::Oid type_oid = 0;        // on the source
-  std::string type_sql;        // cast applied to its text: "pg_catalog"."int4"
+  pg::Oid type_oid = 0;          // on the source
+  std::string type_sql;          // cast applied to its text: "pg_catalog"."int4"
   bool travels_as_text = false;  // its type does not exist on the target
   bool part_of_identity = false;
   bool toastable = false;
@@ -63,11 +63,11 @@ struct SourceColumn {
 
 struct TargetColumn {
   std::string name;
-  std::string expression;      // SQL over src
-  std::string base_type_sql;   // of the column, for comparing keys
-  std::vector<int> inputs;     // indexes into Route::source_columns, ascending
+  std::string expression;     // SQL over src
+  std::string base_type_sql;  // of the column, for comparing keys
+  std::vector<int> inputs;    // indexes into Route::source_columns, ascending
   bool identity_always = false;
-  bool probed = false;         // inputs are known (at once for renames, after complete() for expressions)
+  bool probed = false;  // inputs are known (at once for renames, after complete() for expressions)
 };
 
 // What the target said of one expression (apply::probe).
@@ -80,24 +80,24 @@ struct ExpressionFacts {
 
 struct Route {
   int id = 0;
-  config::Place place;                    // of its rule
+  config::Place place;  // of its rule
   TableName source;
   TableName target;
-  std::vector<pg::Leaf> leaves;           // the source's partitions: relations of the stream that lead here too
+  std::vector<pg::Leaf> leaves;  // the source's partitions: relations of the stream that lead here too
   std::vector<SourceColumn> source_columns;
-  std::vector<TargetColumn> columns;      // what is written, in the target's order
-  std::vector<std::string> other_columns; // of the target: not mapped, not generated
-  std::vector<std::string> unplaced;      // source columns that no target column has by name
-  std::vector<int> key;                   // indexes into columns; empty: inserts only
-  std::vector<int> key_inputs;            // source columns that make the key
-  std::optional<std::string> filter;      // SQL over src
+  std::vector<TargetColumn> columns;       // what is written, in the target's order
+  std::vector<std::string> other_columns;  // of the target: not mapped, not generated
+  std::vector<std::string> unplaced;       // source columns that no target column has by name
+  std::vector<int> key;                    // indexes into columns; empty: inserts only
+  std::vector<int> key_inputs;             // source columns that make the key
+  std::optional<std::string> filter;       // SQL over src
   std::vector<int> filter_inputs;
   std::optional<std::string> target_where;
-  std::set<TableName> reads;              // target tables that expressions look into
+  std::set<TableName> reads;  // target tables that expressions look into
   bool inserts_only = false;
-  bool sole_writer = true;                // no other route leads to the target
-  bool target_referenced = false;         // foreign keys point to it
-  bool identity_full = false;             // the source sends whole old rows
+  bool sole_writer = true;         // no other route leads to the target
+  bool target_referenced = false;  // foreign keys point to it
+  bool identity_full = false;      // the source sends whole old rows
 
   [[nodiscard]] std::string label() const;  // "public.users -> public.users_async"
 };
@@ -123,7 +123,7 @@ Findings complete(Route& route, const std::vector<ExpressionFacts>& facts);
 using ColumnSet = std::vector<bool>;
 
 struct Statement {
-  std::string name;             // of the prepared statement; equal text has an equal name
+  std::string name;  // of the prepared statement; equal text has an equal name
   std::string sql;
   std::vector<int> inputs;      // source columns: one text[] parameter each, from $1
   std::vector<int> old_inputs;  // the same of the old row (key changes), after them

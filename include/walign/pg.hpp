@@ -32,9 +32,9 @@ using Oid = std::uint32_t;
 inline constexpr Oid kTextArrayOid = 1009;  // _text in pg_type.dat
 
 struct ConnectionOptions {
-  std::string conninfo;               // URL or key=value, as libpq takes them
-  std::string application_name;       // shown in pg_stat_activity
-  bool replication = false;           // a walsender of the database (replication=database)
+  std::string conninfo;          // URL or key=value, as libpq takes them
+  std::string application_name;  // shown in pg_stat_activity
+  bool replication = false;      // a walsender of the database (replication=database)
   std::vector<std::pair<std::string, std::string>> settings;  // beside the pinned ones
   const Interrupt* interrupt = nullptr;                       // borrowed; outlives the connection
 };
@@ -50,9 +50,9 @@ class Result {
   [[nodiscard]] bool is_null(int row, int column) const;
   [[nodiscard]] std::string_view text(int row, int column) const;  // empty for NULL
   [[nodiscard]] std::string str(int row, int column) const { return std::string(text(row, column)); }
-  [[nodiscard]] std::int64_t integer(int row, int column) const;   // Error(bug) unless it is one
+  [[nodiscard]] std::int64_t integer(int row, int column) const;  // Error(bug) unless it is one
   [[nodiscard]] bool boolean(int row, int column) const { return text(row, column) == "t"; }
-  [[nodiscard]] Lsn lsn(int row, int column) const;                // 0 for NULL
+  [[nodiscard]] Lsn lsn(int row, int column) const;  // 0 for NULL
   // Rows the statement inserted, updated, deleted or selected.
   [[nodiscard]] std::int64_t affected() const;
   // Throws the Error that this is, if it is one; `doing` is what was tried.
@@ -68,7 +68,7 @@ class Result {
 // One parameter of a statement; borrows its bytes.
 struct Param {
   std::string_view bytes;
-  Oid type = 0;         // 0: the server decides
+  Oid type = 0;  // 0: the server decides
   bool binary = false;
   bool null = false;
 };
@@ -153,9 +153,9 @@ class Pipeline {
 struct ReplicationFrame {
   enum class Kind { data, keepalive };
   Kind kind = Kind::data;
-  Lsn wal_end;                 // keepalive: everything that ends here or below has been sent
+  Lsn wal_end;  // keepalive: everything that ends here or below has been sent
   bool reply_requested = false;
-  Bytes payload;               // data: one pgoutput message; borrowed until the next receive()
+  Bytes payload;  // data: one pgoutput message; borrowed until the next receive()
 };
 
 // START_REPLICATION on a walsender connection, and the frames that follow.
@@ -180,8 +180,8 @@ class ReplicationStream {
 
 // ---------------------------------------------------------------------------------- text of SQL
 
-std::string quote_ident(std::string_view name);        // "name", always quoted
-std::string quote_literal(std::string_view text);      // 'text', or E'...' where it has a backslash
+std::string quote_ident(std::string_view name);    // "name", always quoted
+std::string quote_literal(std::string_view text);  // 'text', or E'...' where it has a backslash
 std::string qualified(std::string_view schema, std::string_view name);
 // The connection string with another database, user or the like replaced is libpq's business; this says who
 // and where it is, without secrets.

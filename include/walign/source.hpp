@@ -52,10 +52,10 @@ class Source {
 };
 
 struct SlotOptions {
-  pg::ConnectionOptions connection;             // `replication` is set here
+  pg::ConnectionOptions connection;  // `replication` is set here
   std::string slot;
   std::vector<std::string> publications;
-  Lsn from;                                     // transactions that end at or below are not sent
+  Lsn from;  // transactions that end at or below are not sent
   std::size_t queue_bytes = std::size_t{32} << 20U;
   std::chrono::milliseconds status_interval{1000};
 };
@@ -68,15 +68,16 @@ std::optional<state::SlotFacts> read_slot(pg::Connection& source, const std::str
 void drop_slot(pg::Connection& source, const std::string& slot);
 
 // Which tables a publication has; nullopt where it does not exist.
-std::optional<std::vector<config::TableName>> read_publication(pg::Connection& source, const std::string& name);
+std::optional<std::vector<config::TableName>> read_publication(pg::Connection& source,
+                                                               const std::string& name);
 // Leaves of partitioned tables are published as themselves (publish_via_partition_root = false).
 void create_publication(pg::Connection& source, const std::string& name,
                         const std::vector<config::TableName>& tables, bool inserts_only);
 void drop_publication(pg::Connection& source, const std::string& name);
 
 struct NewSlot {
-  Lsn consistent_point;    // transactions that commit after this are streamed
-  std::string snapshot;    // pg_current_snapshot() of exactly that moment
+  Lsn consistent_point;  // transactions that commit after this are streamed
+  std::string snapshot;  // pg_current_snapshot() of exactly that moment
 };
 // Makes the slot. `under_snapshot` runs on the walsender inside the snapshot of the slot's beginning: it sees
 // exactly the rows that the stream will not bring; if it throws, the slot is dropped again. Slot creation waits

@@ -34,11 +34,12 @@ namespace walign::stream {
 struct Prepared {
   pg::ServerFacts source;
   pg::ServerFacts target;
-  std::vector<mapping::Route> routes;      // complete
-  mapping::Findings findings;              // of everything that was looked at, in a sensible order
+  std::vector<mapping::Route> routes;  // complete
+  mapping::Findings findings;          // of everything that was looked at, in a sensible order
   pg::Catalog source_catalog;
-  std::vector<config::TableName> published;          // what the publication must have
-  std::vector<config::TableName> published_inserts;  // tables that only take inserts: a publication of their own
+  std::vector<config::TableName> published;  // what the publication must have
+  std::vector<config::TableName>
+      published_inserts;  // tables that only take inserts: a publication of their own
 };
 
 // The name of the publication of tables that only take inserts.
@@ -48,16 +49,15 @@ std::string inserts_publication(const config::Config& config);
 // servers cannot be reached; everything else becomes a finding.
 Prepared prepare(const config::Config& config, const Interrupt* interrupt);
 
-// What `run` would create and how each table is mapped, for `plan`: SQL that a DBA can read, or (script) that
-// psql can run on the source.
+// What `run` would create and how each table is mapped, for `plan`; SQL that a DBA can read and psql can run.
 struct Plan {
   struct Table {
     std::string source;
     std::string target;
     std::vector<std::pair<std::string, std::string>> columns;  // target column, its expression
     std::vector<std::string> key;
-    std::string filter;                                        // empty: every row
-    std::vector<std::string> reads;                            // other tables that its expressions look into
+    std::string filter;              // empty: every row
+    std::vector<std::string> reads;  // other tables that its expressions look into
     std::vector<std::string> risks;
     std::string insert_sql, update_sql, delete_sql;
     double estimated_rows = 0;
@@ -79,14 +79,14 @@ std::vector<std::string> remove(const config::Config& config, const Interrupt* i
 struct TableStatus {
   std::string source;
   std::string target;
-  std::string state;                       // pending, streaming
+  std::string state;  // pending, streaming
   apply::Books books;
 };
 
 // What is known now; nullopt where it is not known yet.
 struct Status {
   std::string migration;
-  std::string phase = "new";               // new, streaming
+  std::string phase = "new";  // new, streaming
   std::string direction = "forward";
   std::optional<std::string> source_system_id;
   std::optional<Lsn> source_lsn;
@@ -100,27 +100,28 @@ struct Status {
   std::optional<std::uint64_t> epoch;
   std::optional<std::int64_t> dead_letters;
   std::uint64_t transactions = 0;
+  std::int64_t last_commit_time_us = 0;  // of the last transaction applied, since 1970; 0: none yet
   bool paused = false;
-  bool connected = false;                  // streaming at this moment
-  std::string last_error;                  // what it is retrying after; empty if nothing
-  std::int64_t started_at_us = 0;          // since 1970
+  bool connected = false;          // streaming at this moment
+  std::string last_error;          // what it is retrying after; empty if nothing
+  std::int64_t started_at_us = 0;  // since 1970
 };
 
 // ------------------------------------------------------------------------------------------ the loop
 
 struct Until {
   std::optional<Lsn> lsn;
-  std::optional<std::int64_t> time_us;     // commit time, microseconds since 1970
-  bool caught_up = false;                  // the source's end of WAL at the start of streaming
+  std::optional<std::int64_t> time_us;  // commit time, microseconds since 1970
+  bool caught_up = false;               // the source's end of WAL at the start of streaming
   [[nodiscard]] bool any() const { return lsn || time_us || caught_up; }
 };
 
 struct Options {
   config::Config config;
   Until until;
-  bool no_backfill = false;                // the operator has brought the rows already
-  const Interrupt* stop = nullptr;         // stop cleanly
-  obs::Metrics* metrics = nullptr;         // outlives the sidecar
+  bool no_backfill = false;         // the operator has brought the rows already
+  const Interrupt* stop = nullptr;  // stop cleanly
+  obs::Metrics* metrics = nullptr;  // outlives the sidecar
 };
 
 class Sidecar {

@@ -27,9 +27,7 @@ bool set_replica_role(pg::Connection& connection) {
   }
 }
 
-std::uint64_t changes_of(const v1::Change& change) {
-  return change.kind() == v1::Change::MESSAGE ? 0 : 1;
-}
+std::uint64_t changes_of(const v1::Change& change) { return change.kind() == v1::Change::MESSAGE ? 0 : 1; }
 
 }  // namespace
 
@@ -90,7 +88,8 @@ void Applier::Impl::add(event::TransactionPart part) {
   }
 }
 
-void Applier::Impl::add_change(const event::TransactionPart& part, std::size_t index, const v1::Change& change) {
+void Applier::Impl::add_change(const event::TransactionPart& part, std::size_t index,
+                               const v1::Change& change) {
   for (const auto& binding : router.bind(part.relations().at(change.relation()))) {
     ++open_books[static_cast<std::size_t>(binding.route->id)].decoded;
     if (careful_at.valid() && part.commit_lsn() == careful_at) continue;  // flush() takes it change by change
@@ -192,7 +191,8 @@ void Applier::Impl::write(const std::vector<Execution>& executions, Lsn commit_a
   try {
     results = pipeline.finish();
   } catch (const Error& error) {
-    failed_execution = pipeline.failed_index() - std::min<std::size_t>(pipeline.failed_index(), opens ? 1 : 0);
+    failed_execution =
+        pipeline.failed_index() - std::min<std::size_t>(pipeline.failed_index(), opens ? 1 : 0);
     if (error.kind() == ErrorKind::connection && commits) {
       throw Error(ErrorKind::in_doubt, error.message(),
                   "walign reads the target's position to see whether the last commit took place");
@@ -247,10 +247,11 @@ void Applier::Impl::check_books() {
   for (const auto& route : routes) {
     const auto& its = open_books[static_cast<std::size_t>(route.id)];
     if (its.balance()) continue;
-    throw Error(ErrorKind::bug,
-                cat("the books of ", route.label(), " do not balance: ", its.decoded, " decoded, ", its.applied,
-                    " applied, ", its.filtered, " filtered, ", its.dead_letters, " dead letters"),
-                "this is a defect in walign; compare the table on both sides before going on, and report it")
+    throw Error(
+        ErrorKind::bug,
+        cat("the books of ", route.label(), " do not balance: ", its.decoded, " decoded, ", its.applied,
+            " applied, ", its.filtered, " filtered, ", its.dead_letters, " dead letters"),
+        "this is a defect in walign; compare the table on both sides before going on, and report it")
         .at(position);
   }
 }
@@ -336,8 +337,9 @@ void Applier::poll_durable(bool force) {
   if (i.unflushed.empty() || i.open) return;
   // Anything that must reach the disk takes all WAL before it along.
   if (force) {
-    i.connection.exec("BEGIN; SET LOCAL synchronous_commit = local; "
-                      "SELECT pg_catalog.pg_logical_emit_message(true, 'walign', ''); COMMIT");
+    i.connection.exec(
+        "BEGIN; SET LOCAL synchronous_commit = local; "
+        "SELECT pg_catalog.pg_logical_emit_message(true, 'walign', ''); COMMIT");
   }
   const auto r = i.connection.exec("SELECT pg_catalog.pg_current_wal_flush_lsn()");
   const Lsn flushed = r.lsn(0, 0);

@@ -22,7 +22,8 @@ struct Applier::Impl {
   // Sends the executions, opening a transaction if none is open, committing at `commit_at` if it is valid.
   void write(const std::vector<Execution>& executions, Lsn commit_at);
   void prepare(const std::vector<Execution>& executions);
-  void count(const std::vector<Execution>& executions, const std::vector<pg::Result>& results, std::size_t first);
+  void count(const std::vector<Execution>& executions, const std::vector<pg::Result>& results,
+             std::size_t first);
   void committed();
   // A transaction that left nothing to write: the position moves with the next one that does.
   void nothing_to_write(Lsn at);
@@ -41,12 +42,13 @@ struct Applier::Impl {
   void forget_counts();
   std::int64_t set_aside(const Aside& aside, std::int64_t chain, const Error* error);
   // Every change of a part as steps of one change each.
-  void each_change(const event::TransactionPart& part, const std::function<void(const Step&, const Aside&)>& visit);
+  void each_change(const event::TransactionPart& part,
+                   const std::function<void(const Step&, const Aside&)>& visit);
 
   Options options;
   std::vector<mapping::Route> routes;
   pg::Connection connection;
-  Router router{routes};
+  Router router{routes, options.ignored_relations};
   Statements statements;
   Encoder encoder{statements};
   std::unique_ptr<Compactor> compactor;
@@ -55,17 +57,17 @@ struct Applier::Impl {
   std::int64_t dead_letters = 0;
 
   std::uint64_t epoch = 0;
-  Lsn position;                    // on the target
+  Lsn position;  // on the target
   bool replica_role = false;
   Lsn careful_at;
 
-  std::vector<event::TransactionPart> parts;   // of the batch
+  std::vector<event::TransactionPart> parts;  // of the batch
   std::size_t batch_bytes = 0;
   std::uint64_t batch_changes = 0;
   std::size_t failed_execution = 0;  // of the last write() that failed
-  Lsn reached;                     // as far as the position, or further where nothing had to be written
-  bool open = false;               // the target transaction has begun and is not committed
-  std::vector<Books> open_books;   // of what is not committed, by route id
+  Lsn reached;                       // as far as the position, or further where nothing had to be written
+  bool open = false;                 // the target transaction has begun and is not committed
+  std::vector<Books> open_books;     // of what is not committed, by route id
   std::uint64_t open_transactions = 0;
   std::vector<Books> books;
   std::uint64_t transactions = 0;
@@ -74,7 +76,7 @@ struct Applier::Impl {
 
   struct Unflushed {
     Lsn position;
-    Lsn target_lsn;                // durable when the target has flushed past this
+    Lsn target_lsn;  // durable when the target has flushed past this
   };
   std::deque<Unflushed> unflushed;
   Lsn durable;

@@ -33,10 +33,13 @@ Error about(const Error& error, const Step& step, const Aside& aside) {
                describe_key(*change.binding, *row));
   }
   std::string hint = error.hint();
-  hint += "; mend the target or the mapping and run again (the stream stopped before this transaction), or set such "
-          "rows aside with apply: { on_conflict: dead_letter }";
+  hint +=
+      "; mend the target or the mapping and run again (the stream stopped before this transaction), or set "
+      "such "
+      "rows aside with apply: { on_conflict: dead_letter }";
   std::string message = error.message();
-  if (const auto at = message.find(", in: a statement of a batch"); at != std::string::npos) message.resize(at);
+  if (const auto at = message.find(", in: a statement of a batch"); at != std::string::npos)
+    message.resize(at);
   return Error(ErrorKind::conflict, cat(what, ": ", message), std::move(hint))
       .with_sqlstate(error.sqlstate())
       .at(aside.part->commit_lsn());
@@ -76,7 +79,8 @@ void Applier::Impl::each_change(const event::TransactionPart& part,
       TruncateStep step;
       step.restart_identity = change.truncate().restart_identity();
       for (const auto relation : change.truncate().relations()) {
-        for (const auto& binding : router.bind(part.relations().at(relation))) step.bindings.push_back(&binding);
+        for (const auto& binding : router.bind(part.relations().at(relation)))
+          step.bindings.push_back(&binding);
       }
       if (!step.bindings.empty()) visit(step, {{}, &change, &part});
       continue;
@@ -239,7 +243,8 @@ std::vector<Stored> chain_of(pg::Connection& connection, const std::string& stre
   const auto letters = read_dead_letters(connection, stream);
   const auto found = std::find_if(letters.begin(), letters.end(), [&](const auto& l) { return l.id == id; });
   if (found == letters.end()) {
-    throw Error(ErrorKind::usage, cat("there is no dead letter ", id), "`walign dead-letters list` shows them");
+    throw Error(ErrorKind::usage, cat("there is no dead letter ", id),
+                "`walign dead-letters list` shows them");
   }
   std::vector<Stored> out;
   for (const auto& letter : letters) {

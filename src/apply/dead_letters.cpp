@@ -25,7 +25,8 @@ std::string from_hex(std::string_view text) {
 }
 
 const v1::Tuple& keyed_row(const SingleChange& change) {
-  return change.old_row != nullptr && change.kind != SingleChange::Kind::insert ? *change.old_row : *change.row;
+  return change.old_row != nullptr && change.kind != SingleChange::Kind::insert ? *change.old_row
+                                                                                : *change.row;
 }
 
 // The transaction's header with this one change and its relation: readable alone.
@@ -100,7 +101,8 @@ std::int64_t DeadKeys::add(const SingleChange& change, std::int64_t chain) {
   return joined;
 }
 
-void DeadKeys::load(pg::Connection& target, const std::string& stream, const std::vector<mapping::Route>& routes) {
+void DeadKeys::load(pg::Connection& target, const std::string& stream,
+                    const std::vector<mapping::Route>& routes) {
   chains_.clear();
   const auto r = target.query(
       "SELECT route, key_bytes, new_key_bytes, coalesce(chain, id) FROM walign.dead_letter WHERE stream = $1 "
@@ -115,27 +117,30 @@ void DeadKeys::load(pg::Connection& target, const std::string& stream, const std
   }
 }
 
-AsideInsert aside_insert(const std::string& stream, const Aside& aside, std::int64_t chain, const Error* error) {
+AsideInsert aside_insert(const std::string& stream, const Aside& aside, std::int64_t chain,
+                         const Error* error) {
   const auto& change = aside.change;
   const auto& route = *change.binding->route;
   const auto& row = keyed_row(change);
   AsideInsert insert;
-  insert.sql = cat("INSERT INTO walign.dead_letter (stream, chain, route, key, key_bytes, new_key_bytes, commit_lsn, "
-                   "operation, error, sqlstate, event) VALUES ($1, nullif($2::bigint, 0), $3, $4, $5, ",
-                   change.kind == SingleChange::Kind::key_change ? "$6" : "nullif($6::bytea, $6::bytea)",
-                   ", $7, $8, $9, $10, $11) RETURNING id");
+  insert.sql =
+      cat("INSERT INTO walign.dead_letter (stream, chain, route, key, key_bytes, new_key_bytes, commit_lsn, "
+          "operation, error, sqlstate, event) VALUES ($1, nullif($2::bigint, 0), $3, $4, $5, ",
+          change.kind == SingleChange::Kind::key_change ? "$6" : "nullif($6::bytea, $6::bytea)",
+          ", $7, $8, $9, $10, $11) RETURNING id");
   const bool keyed = !route.key.empty();
-  insert.params = {stream,
-                   cat(chain),
-                   route.label(),
-                   describe_key(*change.binding, row),
-                   to_hex(keyed ? key_bytes(*change.binding, row).value_or("") : ""),
-                   to_hex(keyed && change.row != nullptr ? key_bytes(*change.binding, *change.row).value_or("") : ""),
-                   aside.part->commit_lsn().to_string(),
-                   std::string(operation_of(change.kind)),
-                   error == nullptr ? std::string() : error->message(),
-                   error == nullptr ? std::string() : error->sqlstate(),
-                   to_hex(event_alone(aside))};
+  insert.params = {
+      stream,
+      cat(chain),
+      route.label(),
+      describe_key(*change.binding, row),
+      to_hex(keyed ? key_bytes(*change.binding, row).value_or("") : ""),
+      to_hex(keyed && change.row != nullptr ? key_bytes(*change.binding, *change.row).value_or("") : ""),
+      aside.part->commit_lsn().to_string(),
+      std::string(operation_of(change.kind)),
+      error == nullptr ? std::string() : error->message(),
+      error == nullptr ? std::string() : error->sqlstate(),
+      to_hex(event_alone(aside))};
   return insert;
 }
 

@@ -16,7 +16,7 @@ std::string_view operation_of(SingleChange::Kind kind);
 
 struct Aside {
   SingleChange change;
-  const v1::Change* event = nullptr;       // as received
+  const v1::Change* event = nullptr;  // as received
   const event::TransactionPart* part = nullptr;
 };
 
@@ -42,6 +42,7 @@ class DeadKeys {
   std::map<std::pair<int, std::string>, std::int64_t> chains_;  // by route id and key bytes
 };
 
-AsideInsert aside_insert(const std::string& stream, const Aside& aside, std::int64_t chain, const Error* error);
+AsideInsert aside_insert(const std::string& stream, const Aside& aside, std::int64_t chain,
+                         const Error* error);
 
 }  // namespace walign::apply

@@ -14,7 +14,10 @@ constexpr std::size_t kMaxBytes = std::size_t{1} << 20U;
 class Filling {
  public:
   Filling(const mapping::Route& route, const mapping::Statement& statement, std::vector<Execution>& out)
-      : route_(route), statement_(statement), out_(out), slots_(route.source_columns.size(), -1),
+      : route_(route),
+        statement_(statement),
+        out_(out),
+        slots_(route.source_columns.size(), -1),
         old_slots_(route.source_columns.size(), -1) {
     int slot = 0;
     for (const int input : statement.inputs) slots_[static_cast<std::size_t>(input)] = slot++;
@@ -78,7 +81,7 @@ class Filling {
   const mapping::Route& route_;
   const mapping::Statement& statement_;
   std::vector<Execution>& out_;
-  std::vector<int> slots_;      // by source column; -1: not in this statement
+  std::vector<int> slots_;  // by source column; -1: not in this statement
   std::vector<int> old_slots_;
   std::vector<pg::TextArray> arrays_;
   std::size_t rows_ = 0;
@@ -97,7 +100,8 @@ void encode_removes(const RouteRows& table, Statements& statements, std::vector<
   if (filling) filling->close();
 }
 
-void encode_updates(const RouteRows& table, Updates how, Statements& statements, std::vector<Execution>& out) {
+void encode_updates(const RouteRows& table, Updates how, Statements& statements,
+                    std::vector<Execution>& out) {
   std::map<mapping::ColumnSet, Filling> by_columns;
   for (const NetRow& row : table.rows) {
     if (row.net != Net::update) continue;
@@ -127,8 +131,8 @@ void encode_inserts(const RouteRows& table, Statements& statements, std::vector<
 }  // namespace
 
 template <class Make>
-const mapping::Statement& Statements::get(Kind kind, const mapping::Route& route, const mapping::ColumnSet& unchanged,
-                                          Make make) {
+const mapping::Statement& Statements::get(Kind kind, const mapping::Route& route,
+                                          const mapping::ColumnSet& unchanged, Make make) {
   const auto key = std::tuple(kind, route.id, unchanged);
   const auto found = made_.find(key);
   return found != made_.end() ? found->second : made_.emplace(key, make()).first->second;
@@ -140,13 +144,17 @@ const mapping::Statement& Statements::insert(const mapping::Route& route) {
 const mapping::Statement& Statements::remove(const mapping::Route& route) {
   return get(Kind::remove, route, {}, [&] { return mapping::delete_statement(route); });
 }
-const mapping::Statement& Statements::update(const mapping::Route& route, const mapping::ColumnSet& unchanged) {
+const mapping::Statement& Statements::update(const mapping::Route& route,
+                                             const mapping::ColumnSet& unchanged) {
   return get(Kind::update, route, unchanged, [&] { return mapping::update_statement(route, unchanged); });
 }
-const mapping::Statement& Statements::key_change(const mapping::Route& route, const mapping::ColumnSet& unchanged) {
-  return get(Kind::key_change, route, unchanged, [&] { return mapping::key_change_statement(route, unchanged); });
+const mapping::Statement& Statements::key_change(const mapping::Route& route,
+                                                 const mapping::ColumnSet& unchanged) {
+  return get(Kind::key_change, route, unchanged,
+             [&] { return mapping::key_change_statement(route, unchanged); });
 }
-const mapping::Statement& Statements::replace(const mapping::Route& route, const mapping::ColumnSet& unchanged) {
+const mapping::Statement& Statements::replace(const mapping::Route& route,
+                                              const mapping::ColumnSet& unchanged) {
   return get(Kind::replace, route, unchanged, [&] { return mapping::replace_statement(route, unchanged); });
 }
 
@@ -185,14 +193,14 @@ void Encoder::single(const SingleChange& change, std::vector<Execution>& out) {
 void Encoder::truncate(const TruncateStep& step, std::vector<Execution>& out) {
   for (const Binding* binding : step.bindings) {
     const auto& route = *binding->route;
-    const auto sql = binding->leaf == nullptr
-                         ? mapping::truncate_sql(route, step.restart_identity)
-                         : mapping::truncate_leaf_sql(route, binding->leaf->constraint);
+    const auto sql = binding->leaf == nullptr ? mapping::truncate_sql(route, step.restart_identity)
+                                              : mapping::truncate_leaf_sql(route, binding->leaf->constraint);
     if (!sql) {
-      throw Error(ErrorKind::conflict,
-                  cat(route.label(), ": TRUNCATE of ", binding->relation->schema(), ".", binding->relation->name(),
-                      " cannot be applied: which target rows came from it cannot be told"),
-                  "say which rows of the target are this table's with target_where: in its rule, then run again");
+      throw Error(
+          ErrorKind::conflict,
+          cat(route.label(), ": TRUNCATE of ", binding->relation->schema(), ".", binding->relation->name(),
+              " cannot be applied: which target rows came from it cannot be told"),
+          "say which rows of the target are this table's with target_where: in its rule, then run again");
     }
     Execution e;
     e.route = &route;

@@ -12,11 +12,11 @@ struct Execution {
   const mapping::Route* route = nullptr;
   const mapping::Statement* statement = nullptr;  // null: `sql` as it is
   std::string sql;
-  std::vector<pg::TextArray> arrays;              // in the statement's order of parameters
-  std::vector<std::string> text_params;           // of `sql`
-  std::string count;                              // the last parameter, as text
-  std::uint64_t weight = 0;                       // source changes in it
-  bool dead_letter = false;                       // they are set aside, not applied
+  std::vector<pg::TextArray> arrays;     // in the statement's order of parameters
+  std::vector<std::string> text_params;  // of `sql`
+  std::string count;                     // the last parameter, as text
+  std::uint64_t weight = 0;              // source changes in it
+  bool dead_letter = false;              // they are set aside, not applied
 };
 
 // Every statement of every route, made once.

@@ -120,9 +120,10 @@ std::string prepare_error(pg::Connection& target, const std::string& sql) {
 
 void check_route(pg::Connection& target, const Route& route, mapping::Findings& findings) {
   const auto refuse = [&](std::string_view what, const std::string& message) {
-    findings.push_back({mapping::Finding::Level::fail, route.label(),
-                        cat("the target refuses the ", what, " that the mapping makes: ", message),
-                        "give the column an SQL expression of the target's type in columns:, or alter the target"});
+    findings.push_back(
+        {mapping::Finding::Level::fail, route.label(),
+         cat("the target refuses the ", what, " that the mapping makes: ", message),
+         "give the column an SQL expression of the target's type in columns:, or alter the target"});
   };
   if (const auto message = prepare_error(target, mapping::insert_statement(route).sql); !message.empty()) {
     refuse("INSERT", message);
@@ -131,7 +132,8 @@ void check_route(pg::Connection& target, const Route& route, mapping::Findings& 
   if (route.key.empty()) return;
   const mapping::ColumnSet none(route.source_columns.size(), false);
   for (const auto& [what, statement] :
-       {std::pair("DELETE", mapping::delete_statement(route)), std::pair("UPDATE", mapping::update_statement(route, none)),
+       {std::pair("DELETE", mapping::delete_statement(route)),
+        std::pair("UPDATE", mapping::update_statement(route, none)),
         std::pair("UPDATE of the key", mapping::key_change_statement(route, none))}) {
     if (const auto message = prepare_error(target, statement.sql); !message.empty()) {
       refuse(what, message);

@@ -44,7 +44,8 @@ const pg::Leaf* leaf_of(const mapping::Route& route, const v1::Relation& relatio
 
 }  // namespace
 
-Router::Router(const std::vector<mapping::Route>& routes) : routes_(routes) {}
+Router::Router(const std::vector<mapping::Route>& routes, const std::set<pg::Oid>& ignored)
+    : routes_(routes), ignored_(ignored) {}
 
 const std::vector<Binding>& Router::bind(const event::RelationPtr& relation) {
   const auto found = bound_.find(relation.get());
@@ -61,7 +62,9 @@ const std::vector<Binding>& Router::bind(const event::RelationPtr& relation) {
     bind_columns(binding);
     bound.bindings.push_back(std::move(binding));
   }
-  if (bound.bindings.empty()) throw UnknownRelation{{relation->schema(), relation->name()}};
+  if (bound.bindings.empty() && !ignored_.contains(relation->oid())) {
+    throw UnknownRelation{{relation->schema(), relation->name()}, relation->oid()};
+  }
   return bound_.emplace(relation.get(), std::move(bound)).first->second.bindings;
 }
 

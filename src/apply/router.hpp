@@ -11,16 +11,17 @@ namespace walign::apply {
 struct Binding {
   const mapping::Route* route = nullptr;
   const v1::Relation* relation = nullptr;
-  const pg::Leaf* leaf = nullptr;   // the partition that the relation is; null for the table itself
-  std::vector<int> source_of;       // by column of the relation: index into route->source_columns
-  std::vector<int> relation_of;     // the reverse
+  const pg::Leaf* leaf = nullptr;  // the partition that the relation is; null for the table itself
+  std::vector<int> source_of;      // by column of the relation: index into route->source_columns
+  std::vector<int> relation_of;    // the reverse
 };
 
 class Router {
  public:
-  explicit Router(const std::vector<mapping::Route>& routes);
-  // The routes of a relation. References stay valid as long as the Router. Throws UnknownRelation where the
-  // mapping does not name it, Error(precondition) where it is not what the mapping was made for.
+  Router(const std::vector<mapping::Route>& routes, const std::set<pg::Oid>& ignored);
+  // The routes of a relation; none for an ignored one. References stay valid as long as the Router. Throws
+  // UnknownRelation where the mapping does not name it, Error(precondition) where it is not what the mapping was
+  // made for.
   const std::vector<Binding>& bind(const event::RelationPtr& relation);
 
  private:
@@ -29,6 +30,7 @@ class Router {
     std::vector<Binding> bindings;
   };
   const std::vector<mapping::Route>& routes_;
+  const std::set<pg::Oid>& ignored_;
   std::unordered_map<const v1::Relation*, Bound> bound_;
 };
 

@@ -111,13 +111,15 @@ void create_schema_objects(pg::Connection& target) {
 void install_schema(pg::Connection& target) {
   const int version = installed_version(target);
   if (version > kSchemaVersion) {
-    throw Error(ErrorKind::precondition,
-                cat("schema walign on the target has version ", version, ", this program knows ", kSchemaVersion),
-                "use the newer walign that made it");
+    throw Error(
+        ErrorKind::precondition,
+        cat("schema walign on the target has version ", version, ", this program knows ", kSchemaVersion),
+        "use the newer walign that made it");
   }
   if (version == kSchemaVersion) return;
-  target.exec("BEGIN; SET LOCAL synchronous_commit = on; "
-              "SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtext('walign schema'))");
+  target.exec(
+      "BEGIN; SET LOCAL synchronous_commit = on; "
+      "SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtext('walign schema'))");
   if (installed_version(target) < kSchemaVersion) {
     create_schema_objects(target);
   }
@@ -135,18 +137,21 @@ std::optional<StreamRow> read_stream(pg::Connection& target, const std::string& 
 
 void insert_stream(pg::Connection& target, const std::string& stream, const StreamRow& row) {
   target.exec("BEGIN; SET LOCAL synchronous_commit = on");
-  target.query("INSERT INTO walign.stream (name, position, epoch, source_system_id, source_timeline, "
-               "source_database, slot, mapping_hash, birth_snapshot) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
-               {stream, row.position.to_string(), cat(row.epoch), row.source_system_id, cat(row.source_timeline),
-                row.source_database, row.slot, row.mapping_hash, row.birth_snapshot});
+  target.query(
+      "INSERT INTO walign.stream (name, position, epoch, source_system_id, source_timeline, "
+      "source_database, slot, mapping_hash, birth_snapshot) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+      {stream, row.position.to_string(), cat(row.epoch), row.source_system_id, cat(row.source_timeline),
+       row.source_database, row.slot, row.mapping_hash, row.birth_snapshot});
   target.exec("COMMIT");
 }
 
-void begin_stream(pg::Connection& target, const std::string& stream, Lsn position, const std::string& snapshot) {
+void begin_stream(pg::Connection& target, const std::string& stream, Lsn position,
+                  const std::string& snapshot) {
   target.exec("BEGIN; SET LOCAL synchronous_commit = on");
-  const auto r = target.query("UPDATE walign.stream SET position = $2, birth_snapshot = $3, position_at = "
-                              "pg_catalog.clock_timestamp() WHERE name = $1 AND position = '0/0'",
-                              {stream, position.to_string(), snapshot});
+  const auto r = target.query(
+      "UPDATE walign.stream SET position = $2, birth_snapshot = $3, position_at = "
+      "pg_catalog.clock_timestamp() WHERE name = $1 AND position = '0/0'",
+      {stream, position.to_string(), snapshot});
   if (r.affected() != 1) {
     throw Error(ErrorKind::precondition, cat("stream ", stream, " already has a position"),
                 "another walign is starting the same migration; stop one of them");
@@ -161,12 +166,14 @@ void set_mapping_hash(pg::Connection& target, const std::string& stream, const s
 std::uint64_t take_over(pg::Connection& target, const std::string& stream) {
   // An earlier instance may hold the row's lock in a transaction that it will never end: end the session first.
   // Only sessions of our own role are ended, so no privilege beyond ours is needed.
-  target.query("SELECT pg_catalog.pg_terminate_backend(pid, 5000) FROM pg_catalog.pg_stat_activity "
-               "WHERE application_name = $1 AND usename = current_user AND datname = pg_catalog.current_database() "
-               "AND pid <> pg_catalog.pg_backend_pid()",
-               {cat(stream, " apply")});
+  target.query(
+      "SELECT pg_catalog.pg_terminate_backend(pid, 5000) FROM pg_catalog.pg_stat_activity "
+      "WHERE application_name = $1 AND usename = current_user AND datname = pg_catalog.current_database() "
+      "AND pid <> pg_catalog.pg_backend_pid()",
+      {cat(stream, " apply")});
   target.exec("BEGIN; SET LOCAL synchronous_commit = on");
-  const auto r = target.query("UPDATE walign.stream SET epoch = epoch + 1 WHERE name = $1 RETURNING epoch", {stream});
+  const auto r =
+      target.query("UPDATE walign.stream SET epoch = epoch + 1 WHERE name = $1 RETURNING epoch", {stream});
   target.exec("COMMIT");
   if (r.rows() != 1) {
     throw Error(ErrorKind::precondition, cat("the target has no stream ", stream, " in walign.stream"),

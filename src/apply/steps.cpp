@@ -85,7 +85,8 @@ std::optional<std::string> key_bytes(const Binding& binding, const v1::Tuple& ro
 const v1::Tuple* complete_from(const v1::Tuple& row, const v1::Tuple& other, google::protobuf::Arena& arena) {
   if (!has_unchanged(row)) return &row;
   std::vector<event::Value> values(static_cast<std::size_t>(other.lengths_size()));
-  event::for_each_value(other, [&](int i, const event::Value& v) { values[static_cast<std::size_t>(i)] = v; });
+  event::for_each_value(other,
+                        [&](int i, const event::Value& v) { values[static_cast<std::size_t>(i)] = v; });
   auto* merged = google::protobuf::Arena::CreateMessage<v1::Tuple>(&arena);
   event::for_each_value(row, [&](int i, const event::Value& v) {
     const auto index = static_cast<std::size_t>(i);
@@ -159,7 +160,8 @@ struct Compactor::Impl {
   // Whether this route's rows and those gathered so far may not be written in another order.
   bool depends(const mapping::Route& route) const {
     for (const auto& gathered : rows.routes) {
-      if (route.reads.contains(gathered.route->target) || gathered.route->reads.contains(route.target)) return true;
+      if (route.reads.contains(gathered.route->target) || gathered.route->reads.contains(route.target))
+        return true;
     }
     return false;
   }
@@ -213,7 +215,8 @@ struct Compactor::Impl {
     const auto& route = *change.binding->route;
     if (strict_order && !rows.routes.empty()) {
       const auto& last = rows.routes.back();
-      if (last.route != &route || last.rows.empty() || last.rows.back().net != first(change.kind)) return true;
+      if (last.route != &route || last.rows.empty() || last.rows.back().net != first(change.kind))
+        return true;
     }
     return !readers.empty() && depends(route);
   }
@@ -260,8 +263,8 @@ struct Compactor::Impl {
   std::vector<const mapping::Route*> readers;
   std::vector<Step> steps;
   RowsStep rows;
-  std::map<int, Table> tables;      // by route id, of `rows`
-  std::deque<std::string> keys;     // what the indexes borrow
+  std::map<int, Table> tables;   // by route id, of `rows`
+  std::deque<std::string> keys;  // what the indexes borrow
   std::unique_ptr<google::protobuf::Arena> arena = std::make_unique<google::protobuf::Arena>();
 };
 

@@ -44,7 +44,7 @@ struct NetRow {
 
 struct RouteRows {
   const mapping::Route* route = nullptr;
-  std::vector<NetRow> rows;            // in the order in which keys were first touched
+  std::vector<NetRow> rows;  // in the order in which keys were first touched
 };
 
 // A change that runs by itself, as the source made it.
@@ -65,11 +65,11 @@ struct TruncateStep {
 struct QueueStep {
   SingleChange change;
   const v1::Change* event = nullptr;
-  std::size_t transaction = 0;         // index of its part in the batch
+  std::size_t transaction = 0;  // index of its part in the batch
 };
 
 struct RowsStep {
-  std::vector<RouteRows> routes;       // in the order in which they were first touched
+  std::vector<RouteRows> routes;  // in the order in which they were first touched
 };
 
 using Step = std::variant<RowsStep, SingleChange, TruncateStep, QueueStep>;

@@ -181,8 +181,8 @@ void ByteReader::expect_end(const char* message_name) const {
 }
 
 void ByteReader::too_short(std::size_t count, const char* field) const {
-  throw Error(ErrorKind::malformed, cat("field ", field, " at offset ", offset_, " needs ", count,
-                                        " bytes, ", remaining(), " are left"));
+  throw Error(ErrorKind::malformed, cat("field ", field, " at offset ", offset_, " needs ", count, " bytes, ",
+                                        remaining(), " are left"));
 }
 
 // ---------------------------------------------------------------------------------------- stopping

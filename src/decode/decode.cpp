@@ -189,13 +189,11 @@ Message read_tagged(char tag, ByteReader& reader) {
 // Says which message it was, and gives what to do next to an error that only knows its field.
 Error explain(const Error& error, Bytes payload) {
   const char* name = payload.empty() ? nullptr : find_name(kNames, static_cast<char>(payload[0]));
-  const std::string what =
-      cat("pgoutput message", name == nullptr ? "" : " ", name == nullptr ? "" : name);
+  const std::string what = cat("pgoutput message", name == nullptr ? "" : " ", name == nullptr ? "" : name);
   const std::string hint =
-      error.hint().empty()
-          ? "nothing of it was applied; restart walign to receive it again, and if it comes "
-            "again the same, report it with this message and the server's version"
-          : error.hint();
+      error.hint().empty() ? "nothing of it was applied; restart walign to receive it again, and if it comes "
+                             "again the same, report it with this message and the server's version"
+                           : error.hint();
   return Error(error.kind(), cat(what, ": ", error.message()), hint);
 }
 

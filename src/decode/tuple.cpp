@@ -5,10 +5,8 @@ namespace walign::decode {
 
 namespace {
 
-[[noreturn]] void unknown_kind(const char* field, std::size_t column, std::size_t offset,
-                               std::uint8_t kind) {
-  refuse(field, offset,
-         cat("has an unknown kind of value in column ", column, ": ", static_cast<int>(kind)));
+[[noreturn]] void unknown_kind(const char* field, std::size_t column, std::size_t offset, std::uint8_t kind) {
+  refuse(field, offset, cat("has an unknown kind of value in column ", column, ": ", static_cast<int>(kind)));
 }
 
 }  // namespace

@@ -59,8 +59,8 @@ Assembler::Taken Assembler::on(const decode::Begin& message) {
 Assembler::Taken Assembler::on(const decode::Commit& message) {
   if (!in_transaction()) malformed(cat("COMMIT at ", message.commit_lsn, " without a BEGIN"));
   if (message.commit_lsn.value != header_.commit_lsn()) {
-    malformed(cat("COMMIT at ", message.commit_lsn, " of transaction ", header_.xid(),
-                  ", whose BEGIN said ", Lsn(header_.commit_lsn())));
+    malformed(cat("COMMIT at ", message.commit_lsn, " of transaction ", header_.xid(), ", whose BEGIN said ",
+                  Lsn(header_.commit_lsn())));
   }
   if (message.end_lsn <= message.commit_lsn) {
     malformed(cat("COMMIT at ", message.commit_lsn, " ends at ", message.end_lsn, ", not after it"));
@@ -142,8 +142,7 @@ void Assembler::add_column(const decode::RelationColumn& from, v1::Relation& rel
 Assembler::Known& Assembler::known(std::uint32_t oid) {
   if (latest_ != nullptr && latest_oid_ == oid) return *latest_;
   const auto found = relations_.find(oid);
-  if (found == relations_.end())
-    malformed(cat("a change of relation ", oid, ", which was never described"));
+  if (found == relations_.end()) malformed(cat("a change of relation ", oid, ", which was never described"));
   latest_ = &found->second;
   latest_oid_ = oid;
   return *latest_;

@@ -70,9 +70,8 @@ void Assembler::pack(const decode::TupleView& from, const Known& relation, v1::T
   if (!any_binary) return;
   std::string& binary = *to.mutable_binary();
   binary.reserve(static_cast<std::size_t>(columns));
-  from.for_each([&](const decode::Value& value) {
-    binary += value.kind == decode::ValueKind::binary ? '\1' : '\0';
-  });
+  from.for_each(
+      [&](const decode::Value& value) { binary += value.kind == decode::ValueKind::binary ? '\1' : '\0'; });
   part_->memory_bytes_ += sizeof(std::string) + binary.size();
 }
 
@@ -94,8 +93,7 @@ Assembler::Taken Assembler::on(const decode::Insert& message) {
 Assembler::Taken Assembler::on(const decode::Update& message) {
   v1::Change& change = add_change(v1::Change::UPDATE, "UPDATE");
   const Known& relation = add_row_change(change, message.relation);
-  if (message.old_kind != decode::OldRow::none)
-    pack_old(message.old_row, message.old_kind, relation, change);
+  if (message.old_kind != decode::OldRow::none) pack_old(message.old_row, message.old_kind, relation, change);
   pack(message.new_row, relation, *change.mutable_new_row());
   return close_if_large();
 }
@@ -124,8 +122,8 @@ Assembler::Taken Assembler::on(const decode::LogicalMessage& message) {
   to.set_prefix(message.prefix.data(), message.prefix.size());
   to.set_content(message.content.data(), message.content.size());
   to.set_lsn(message.lsn.value);
-  part_->memory_bytes_ += sizeof(v1::LogicalMessage) + 2 * sizeof(std::string) + message.prefix.size() +
-                          message.content.size();
+  part_->memory_bytes_ +=
+      sizeof(v1::LogicalMessage) + 2 * sizeof(std::string) + message.prefix.size() + message.content.size();
   return close_if_large();
 }
 

@@ -26,15 +26,12 @@ void append_value(v1::Tuple& tuple, const Value& value) {
 
 void validate(const v1::Tuple& tuple) {
   std::uint64_t bytes = 0;
-  for (const std::uint32_t code : tuple.lengths())
-    bytes += code < kFirstLength ? 0 : code - kFirstLength;
-  const char* hint =
-      "the event was damaged or made by another program; fetch it again from where it came";
+  for (const std::uint32_t code : tuple.lengths()) bytes += code < kFirstLength ? 0 : code - kFirstLength;
+  const char* hint = "the event was damaged or made by another program; fetch it again from where it came";
   if (bytes != tuple.values().size()) {
-    throw Error(
-        ErrorKind::malformed,
-        cat("a row's lengths add up to ", bytes, " bytes, its values have ", tuple.values().size()),
-        hint);
+    throw Error(ErrorKind::malformed,
+                cat("a row's lengths add up to ", bytes, " bytes, its values have ", tuple.values().size()),
+                hint);
   }
   if (tuple.binary().size() > static_cast<std::size_t>(tuple.lengths_size())) {
     throw Error(

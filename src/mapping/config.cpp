@@ -32,9 +32,7 @@ void sort_problems(std::vector<Problem>& problems) {
   const auto position = [](const Problem& p) { return std::tie(p.place.line, p.place.column); };
   std::stable_sort(problems.begin(), problems.end(),
                    [&](const Problem& a, const Problem& b) { return position(a) < position(b); });
-  const auto same = [](const Problem& a, const Problem& b) {
-    return a.place == b.place && a.what == b.what;
-  };
+  const auto same = [](const Problem& a, const Problem& b) { return a.place == b.place && a.what == b.what; };
   problems.erase(std::unique(problems.begin(), problems.end(), same), problems.end());
 }
 
@@ -54,8 +52,7 @@ void read_top(Reader& reader, const Node& root, Config& config) {
     if (const Node* value = fields.find(setting.name)) {
       reader.setting(*value, setting, config);
     } else if (setting.required && fields.missing(setting.name)) {
-      reader.problem(root.place, cat('"', setting.name, "\" is missing"),
-                     std::string(setting.description));
+      reader.problem(root.place, cat('"', setting.name, "\" is missing"), std::string(setting.description));
     }
   }
   for (const auto name : key_names("")) {
@@ -66,8 +63,8 @@ void read_top(Reader& reader, const Node& root, Config& config) {
 
 std::string read_file(const std::string& path) {
   const auto refuse = [&](const std::string& why) {
-    return ConfigError(
-        path, {{{}, why, "name the file with -c FILE or WALIGN_CONFIG; walign init writes one"}});
+    return ConfigError(path,
+                       {{{}, why, "name the file with -c FILE or WALIGN_CONFIG; walign init writes one"}});
   };
   errno = 0;
   std::ifstream file(path, std::ios::binary);

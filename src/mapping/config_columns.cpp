@@ -24,8 +24,7 @@ void read_values(Reader& reader, const Node& node, ColumnRule& rule) {
   for (std::size_t i = 0; i + 1 < node.items.size(); i += 2) {
     const Node& key = *node.items[i];
     if (key.kind != NodeKind::scalar && key.kind != NodeKind::null) {
-      reader.problem(key.place, cat("a source value is ", describe(key)),
-                     "it must be one value or null");
+      reader.problem(key.place, cat("a source value is ", describe(key)), "it must be one value or null");
       continue;
     }
     ValuePair pair;
@@ -64,8 +63,7 @@ void read_kind(Reader& reader, const Fields& fields, ColumnRule& rule) {
     rule.kind = ColumnKind::constant;
     rule.value = reader.nullable(*constant, "constant").value_or(std::nullopt);
   }
-  if (const Node* reverse = fields.find("reverse"))
-    rule.reverse = reader.text_not_empty(*reverse, "reverse");
+  if (const Node* reverse = fields.find("reverse")) rule.reverse = reader.text_not_empty(*reverse, "reverse");
   if (const Node* from = fields.find("from")) {
     const auto source = reader.text_not_empty(*from, "from");
     if (source) rule.source = *source;
@@ -118,8 +116,7 @@ void read_column(Reader& reader, const Entry& entry, TableRule& rule) {
   } else if (value.kind == NodeKind::mapping) {
     read_long(reader, value, column);
   } else if (value.kind == NodeKind::null) {
-    reader.problem(value.place, "a column has no rule",
-                   "for NULL in every row write { constant: null }");
+    reader.problem(value.place, "a column has no rule", "for NULL in every row write { constant: null }");
   } else if (auto source = reader.text_not_empty(value, "a column")) {
     column.source = std::move(*source);
   }
@@ -130,8 +127,7 @@ void read_column(Reader& reader, const Entry& entry, TableRule& rule) {
 
 void read_columns(Reader& reader, const Node& node, TableRule& rule) {
   if (node.kind != NodeKind::mapping) {
-    reader.problem(node.place, cat("columns must be a map, not ", describe(node)),
-                   "like { TARGET: SOURCE }");
+    reader.problem(node.place, cat("columns must be a map, not ", describe(node)), "like { TARGET: SOURCE }");
     return;
   }
   // The flag and a column called only are two things.

@@ -14,12 +14,10 @@ bool has_variable(const Node& node) { return node.text.find("${") != std::string
 bool looks_like_number(std::string_view text) {
   if (text.starts_with('-') || text.starts_with('+')) text.remove_prefix(1);
   if (text == ".inf" || text == ".nan") return true;
-  if (text.empty() ||
-      !(is_digit(text.front()) || (text.size() > 1 && text[0] == '.' && is_digit(text[1]))))
+  if (text.empty() || !(is_digit(text.front()) || (text.size() > 1 && text[0] == '.' && is_digit(text[1]))))
     return false;
   if (text.starts_with("0x") || text.starts_with("0o")) {
-    return text.size() > 2 &&
-           text.find_first_not_of("0123456789abcdefABCDEF", 2) == std::string_view::npos;
+    return text.size() > 2 && text.find_first_not_of("0123456789abcdefABCDEF", 2) == std::string_view::npos;
   }
   double value = 0;
   return std::from_chars(text.data(), text.data() + text.size(), value).ptr == text.data() + text.size();
@@ -191,8 +189,7 @@ std::optional<std::string> Reader::text(const Node& node, std::string_view path)
   const bool other = node.kind == NodeKind::scalar && !node.quoted && !has_variable(node) &&
                      (plain_boolean(node) || looks_like_number(node.text));
   if (!other) return scalar(node, path, "a text");
-  problem(node.place, cat(path, " must be a text, not ", describe(node)),
-          "put it in quotes if it is meant");
+  problem(node.place, cat(path, " must be a text, not ", describe(node)), "put it in quotes if it is meant");
   return std::nullopt;
 }
 
@@ -239,11 +236,10 @@ std::optional<std::int64_t> Reader::integer(const Node& node, const Setting& set
   const auto value = node.quoted && !has_variable(node) ? std::nullopt : parse_integer(*text);
   if (value) return in_range(node, setting, *value) ? value : std::nullopt;
   const bool all_digits = !text->empty() && std::all_of(text->begin(), text->end(), is_digit);
-  problem(
-      node.place,
-      cat(setting.path(), all_digits && !node.quoted ? " is too large: " : " must be an integer, not ",
-          describe(node)),
-      node.quoted ? "without quotes" : "");
+  problem(node.place,
+          cat(setting.path(), all_digits && !node.quoted ? " is too large: " : " must be an integer, not ",
+              describe(node)),
+          node.quoted ? "without quotes" : "");
   return std::nullopt;
 }
 
@@ -253,8 +249,7 @@ std::optional<std::int64_t> Reader::quantity(const Node& node, const Setting& se
   const auto text = scalar(node, setting.path(), cat(size ? "a size" : "a time", " like ", example));
   if (!text) return std::nullopt;
   const auto quantity = parse_quantity(*text, size ? size_units() : duration_units(), size);
-  const std::string units =
-      size ? "units: B, kB, KiB, MB, MiB, GB, GiB" : "units: ms, s, min or m, h, d";
+  const std::string units = size ? "units: B, kB, KiB, MB, MiB, GB, GiB" : "units: ms, s, min or m, h, d";
   switch (quantity.fault) {
     case QuantityFault::none:
       return in_range(node, setting, quantity.value) ? std::optional(quantity.value) : std::nullopt;

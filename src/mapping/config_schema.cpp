@@ -13,9 +13,7 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 Json reference(std::string_view name) { return {{"$ref", cat("#/$defs/", name)}}; }
-Json or_variable(Json schema) {
-  return {{"anyOf", Json::array({std::move(schema), reference("variable")})}};
-}
+Json or_variable(Json schema) { return {{"anyOf", Json::array({std::move(schema), reference("variable")})}}; }
 Json as_texts(const std::vector<std::string_view>& names) {
   Json out = Json::array();
   for (const auto name : names) out.push_back(std::string(name));
@@ -37,8 +35,7 @@ Json quantity_schema(const Setting& setting) {
   } else {
     bare = {{"const", 0}};
   }
-  Json with_unit = {{"type", "string"},
-                    {"pattern", unit_pattern(size ? size_units() : duration_units())}};
+  Json with_unit = {{"type", "string"}, {"pattern", unit_pattern(size ? size_units() : duration_units())}};
   Json choices = Json::array({std::move(with_unit), reference("variable")});
   if (size || setting.min == 0) choices.insert(choices.begin(), std::move(bare));
   return {{"anyOf", std::move(choices)}};
@@ -128,8 +125,8 @@ Json long_table_schema() {
   for (const auto* name : {"key", "where", "columns", "reverse_key", "target_where"})
     beside.push_back(required(name));
   out["allOf"] =
-      Json::array({excluded(std::move(both)), Json{{"if", std::move(pattern)},
-                                                   {"then", excluded({{"anyOf", std::move(beside)}})}}});
+      Json::array({excluded(std::move(both)),
+                   Json{{"if", std::move(pattern)}, {"then", excluded({{"anyOf", std::move(beside)}})}}});
   return out;
 }
 

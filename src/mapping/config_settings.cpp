@@ -35,8 +35,7 @@ TextFault check_not_empty(std::string_view text) {
 
 TextFault check_address(std::string_view text) {
   if (text.empty()) return {};
-  const TextFault fault = {"is not HOST:PORT",
-                           "like 127.0.0.1:8642 or [::1]:8642; \"\" for no HTTP at all"};
+  const TextFault fault = {"is not HOST:PORT", "like 127.0.0.1:8642 or [::1]:8642; \"\" for no HTTP at all"};
   const auto colon = text.rfind(':');
   if (colon == std::string_view::npos || colon == 0) return fault;
   const auto host = text.substr(0, colon);
@@ -53,8 +52,7 @@ constexpr TextForm kMigration = {"^[a-z0-9][a-z0-9_-]{0,40}$", check_migration};
 constexpr TextForm kSlot = {"^[a-z0-9_]{1,63}$", check_slot};
 constexpr TextForm kNotEmpty = {"^[\\s\\S]", check_not_empty};
 constexpr TextForm kConnection = {"^(postgres(ql)?://|\\s*[A-Za-z0-9_]+\\s*=)", check_connection_string};
-constexpr TextForm kAddress = {"^$|^([^\\[\\]/: \\t]+|\\[[^\\[\\]/ \\t]+\\]):[0-9]{1,5}$",
-                               check_address};
+constexpr TextForm kAddress = {"^$|^([^\\[\\]/: \\t]+|\\[[^\\[\\]/ \\t]+\\]):[0-9]{1,5}$", check_address};
 
 // --------------------------------------------------------------------------------- members of Config
 
@@ -101,8 +99,7 @@ constexpr std::int64_t kLong = 36'500 * kDay;  // far from where adding to a clo
 
 Setting text(std::string_view section, std::string_view name, const TextForm* form,
              std::string_view description) {
-  return {
-      .section = section, .name = name, .type = Type::text, .form = form, .description = description};
+  return {.section = section, .name = name, .type = Type::text, .form = form, .description = description};
 }
 Setting needed(std::string_view name, const TextForm* form, std::string_view description) {
   auto setting = text("", name, form, description);
@@ -117,14 +114,9 @@ Setting choice(std::string_view section, std::string_view name, std::vector<std:
           .choices = std::move(choices),
           .description = description};
 }
-Setting number(Type type, std::string_view section, std::string_view name, std::int64_t min,
-               std::int64_t max, std::string_view description) {
-  return {.section = section,
-          .name = name,
-          .type = type,
-          .min = min,
-          .max = max,
-          .description = description};
+Setting number(Type type, std::string_view section, std::string_view name, std::int64_t min, std::int64_t max,
+               std::string_view description) {
+  return {.section = section, .name = name, .type = type, .min = min, .max = max, .description = description};
 }
 Setting integer(std::string_view section, std::string_view name, std::int64_t min, std::int64_t max,
                 std::string_view description) {
@@ -148,10 +140,8 @@ std::vector<Setting> make_settings() {
   return {
       bound<&C::migration>(
           needed("migration", &kMigration, "names the slot, the publication and the stream")),
-      bound<&C::source>(
-          needed("source", &kConnection, "the source: a URL or key=value, without a password")),
-      bound<&C::target>(
-          needed("target", &kConnection, "the target; may be the same database as the source")),
+      bound<&C::source>(needed("source", &kConnection, "the source: a URL or key=value, without a password")),
+      bound<&C::target>(needed("target", &kConnection, "the target; may be the same database as the source")),
       bound<&C::state>(
           needed("state", &kNotEmpty, "directory of the journal, checkpoints and control socket")),
       bound<&C::slot>(text("", "slot", &kSlot, "a replication slot that the operator has made")),
@@ -166,16 +156,15 @@ std::vector<Setting> make_settings() {
           integer("backfill", "chunk_rows", 1, kAny, "rows in a chunk, at most")),
       bound<&C::backfill, &Backfill::chunk_bytes>(
           size("backfill", "chunk_bytes", kKiB, "bytes in a chunk, about")),
-      bound<&C::backfill, &Backfill::max_rows_per_second>(integer(
-          "backfill", "max_rows_per_second", 0, kAny, "of all workers together; 0 for no limit")),
-      bound<&C::backfill, &Backfill::pause_above_lag_bytes>(size(
-          "backfill", "pause_above_lag", 1, "no new chunk begins while the stream is further behind")),
-      bound<&C::apply, &Apply::workers>(
-          integer("apply", "workers", 1, 64, "connections that apply changes")),
+      bound<&C::backfill, &Backfill::max_rows_per_second>(
+          integer("backfill", "max_rows_per_second", 0, kAny, "of all workers together; 0 for no limit")),
+      bound<&C::backfill, &Backfill::pause_above_lag_bytes>(
+          size("backfill", "pause_above_lag", 1, "no new chunk begins while the stream is further behind")),
+      bound<&C::apply, &Apply::workers>(integer("apply", "workers", 1, 64, "connections that apply changes")),
       bound<&C::apply, &Apply::max_batch_rows>(
           integer("apply", "max_batch_rows", 1, kAny, "changes in one target transaction, about")),
-      bound<&C::apply, &Apply::max_batch_bytes>(size(
-          "apply", "max_batch_bytes", 64 * kKiB, "bytes of changes in one target transaction, about")),
+      bound<&C::apply, &Apply::max_batch_bytes>(
+          size("apply", "max_batch_bytes", 64 * kKiB, "bytes of changes in one target transaction, about")),
       bound<&C::apply, &Apply::spill_above_bytes>(
           size("apply", "spill_above", kKiB, "in-progress transactions above this go to disk")),
       bound<&C::apply, &Apply::on_conflict>(
@@ -183,9 +172,8 @@ std::vector<Setting> make_settings() {
                  "a row that the target refuses: stop, or set it aside and go on")),
       bound<&C::verify, &Verify::every>(
           duration("verify", "every", kSecond, kLong, "between two rounds of background verification")),
-      bound<&C::schema_change>(
-          choice("", "schema_change", {"stop", "add_columns"},
-                 "a column that appears on the source: stop, or add it to the target")),
+      bound<&C::schema_change>(choice("", "schema_change", {"stop", "add_columns"},
+                                      "a column that appears on the source: stop, or add it to the target")),
       bound<&C::journal, &Journal::keep_bytes>(
           size("journal", "keep", 0, "bytes of received transactions to keep")),
       bound<&C::journal, &Journal::keep_for>(
@@ -206,11 +194,9 @@ std::vector<Setting> make_settings() {
           duration("cutover", "max_pause", 1, kDay, "how long writes may be held before backing out")),
       bound<&C::cutover, &Cutover::lock_timeout>(
           duration("cutover", "lock_timeout", 1, kDay, "wait for one table's lock, per attempt")),
-      bound<&C::cutover, &Cutover::attempts>(
-          integer("cutover", "attempts", 1, 1'000, "tries at the fence")),
-      bound<&C::cutover, &Cutover::lease>(
-          duration("cutover", "lease", kSecond, kDay,
-                   "writes come back by themselves if walign is gone this long")),
+      bound<&C::cutover, &Cutover::attempts>(integer("cutover", "attempts", 1, 1'000, "tries at the fence")),
+      bound<&C::cutover, &Cutover::lease>(duration(
+          "cutover", "lease", kSecond, kDay, "writes come back by themselves if walign is gone this long")),
       bound<&C::cutover, &Cutover::sequence_margin>(integer(
           "cutover", "sequence_margin", 0, kAny, "how far past the source's value sequences are set")),
       bound<&C::cutover, &Cutover::before_fence>(
@@ -218,8 +204,8 @@ std::vector<Setting> make_settings() {
       bound<&C::cutover, &Cutover::before_open>(
           text("cutover", "before_open", nullptr,
                "shell command before the target takes writes; failing backs out")),
-      bound<&C::cutover, &Cutover::switch_hook>(text(
-          "cutover", "switch_hook", nullptr, "shell command that points the application at the target")),
+      bound<&C::cutover, &Cutover::switch_hook>(
+          text("cutover", "switch_hook", nullptr, "shell command that points the application at the target")),
       bound<&C::cutover, &Cutover::after_back_out>(
           text("cutover", "after_back_out", nullptr, "shell command after a cutover has backed out")),
       bound<&C::cutover, &Cutover::hook_timeout>(
@@ -240,8 +226,7 @@ constexpr std::array kSections = {
 constexpr std::array kTableKeys = {
     Key{"from", Shape::table, "the source table, SCHEMA.TABLE"},
     Key{"to", Shape::table, "the target table; the same name where it is not given"},
-    Key{"key", Shape::names,
-        "target columns that identify a row; the target's primary key where not given"},
+    Key{"key", Shape::names, "target columns that identify a row; the target's primary key where not given"},
     Key{"where", Shape::text, "SQL over the source's columns; other rows are not moved"},
     Key{"columns", Shape::columns, "target columns that are not simply the source's of the same name"},
     Key{"one_way", Shape::boolean, "there is no way back for this table"},
@@ -277,8 +262,8 @@ std::vector<std::string_view> key_names(std::string_view section) {
   std::vector<std::string_view> names;
   for (const auto& setting : settings()) {
     if (setting.section == section) names.push_back(setting.name);
-    const bool opens = section.empty() && !setting.section.empty() &&
-                       (names.empty() || names.back() != setting.section);
+    const bool opens =
+        section.empty() && !setting.section.empty() && (names.empty() || names.back() != setting.section);
     if (opens) names.push_back(setting.section);
   }
   return names;

@@ -12,14 +12,12 @@ enum class Role { key, value };
 // A text in double quotes, unless it is plainly one without. In a value ${ is written so that nothing
 // replaces it; in a key nothing would.
 std::string quote(std::string_view text, Role role = Role::value) {
-  const auto letter = [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
-  };
+  const auto letter = [](char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_'; };
   const auto plain = [&](char c) {
     return letter(c) || (c >= '0' && c <= '9') || c == '.' || c == '/' || c == '-';
   };
-  const bool word = text == "true" || text == "false" || text == "null" || text == "yes" ||
-                    text == "no" || text == "on" || text == "off" || text == "only";
+  const bool word = text == "true" || text == "false" || text == "null" || text == "yes" || text == "no" ||
+                    text == "on" || text == "off" || text == "only";
   const auto lower = [](char c) { return !(c >= 'A' && c <= 'Z'); };
   if (!text.empty() && (letter(text.front()) || text.front() == '/') && !word && text.size() > 1 &&
       std::all_of(text.begin(), text.end(), plain) && std::all_of(text.begin(), text.end(), lower)) {
@@ -47,9 +45,7 @@ std::string quote(std::string_view text, Role role = Role::value) {
   return out + '"';
 }
 
-std::string quote_or_null(const std::optional<std::string>& text) {
-  return text ? quote(*text) : "null";
-}
+std::string quote_or_null(const std::optional<std::string>& text) { return text ? quote(*text) : "null"; }
 
 std::string show_key(const std::optional<std::string>& text) {
   constexpr std::size_t kLongestSimpleKey = 1024;  // of YAML; a longer one needs a '?'
@@ -94,8 +90,8 @@ std::string show_column(const ColumnRule& column) {
     case ColumnKind::values: return show_values(column);
     case ColumnKind::sql: break;
   }
-  return cat("{ sql: ", quote(column.sql),
-             column.reverse ? cat(", reverse: ", quote(*column.reverse)) : "", " }");
+  return cat("{ sql: ", quote(column.sql), column.reverse ? cat(", reverse: ", quote(*column.reverse)) : "",
+             " }");
 }
 
 void show_optional(std::string& out, std::string_view name, const std::optional<std::string>& text) {

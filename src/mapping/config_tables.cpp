@@ -41,8 +41,7 @@ bool check_pair(Reader& reader, const TableRule& rule, Place to_place) {
     return false;
   }
   if (rule.wildcard && rule.to.name != "*" && rule.to.name != rule.from.name) {
-    reader.problem(to_place,
-                   "a pattern keeps the tables' names, so the target's must be the same or '*'",
+    reader.problem(to_place, "a pattern keeps the tables' names, so the target's must be the same or '*'",
                    "give a table that changes its name a line of its own");
     return false;
   }
@@ -66,8 +65,7 @@ bool read_short_text(Reader& reader, const Node& item, TableRule& rule) {
 bool read_short_map(Reader& reader, const Node& item, TableRule& rule) {
   const auto entries = reader.entries(item);
   if (entries.empty()) {
-    if (item.items.empty())
-      reader.problem(item.place, "an empty map is no table", std::string(kExample));
+    if (item.items.empty()) reader.problem(item.place, "an empty map is no table", std::string(kExample));
     return false;
   }
   const Node& key = *entries.front().key;
@@ -90,8 +88,7 @@ bool read_short_map(Reader& reader, const Node& item, TableRule& rule) {
 void read_key(Reader& reader, const Node& node, TableRule& rule) {
   if (node.kind != NodeKind::sequence || node.items.empty()) {
     const auto what = node.kind == NodeKind::sequence ? std::string("an empty list") : describe(node);
-    reader.problem(node.place, cat("key must be a list of target columns, not ", what),
-                   "like key: [id]");
+    reader.problem(node.place, cat("key must be a list of target columns, not ", what), "like key: [id]");
     return;
   }
   std::set<std::string> seen;
@@ -128,8 +125,7 @@ bool read_long(Reader& reader, const Node& item, TableRule& rule) {
     good = read_name(reader, *from, "from", rule, false);
   } else {
     good = false;
-    if (fields.missing("from"))
-      reader.problem(item.place, "a table has no \"from\"", std::string(kExample));
+    if (fields.missing("from")) reader.problem(item.place, "a table has no \"from\"", std::string(kExample));
   }
   rule.to = rule.from;
   if (const Node* to = fields.find("to")) {
@@ -193,8 +189,7 @@ bool read_rule(Reader& reader, const Node& item, TableRule& rule) {
 void read_tables(Reader& reader, const Node& node, Config& config) {
   if (node.kind != NodeKind::sequence || node.items.empty()) {
     const auto what = node.kind == NodeKind::sequence ? std::string("an empty list") : describe(node);
-    reader.problem(node.place, cat("tables must be a list of tables, not ", what),
-                   std::string(kExample));
+    reader.problem(node.place, cat("tables must be a list of tables, not ", what), std::string(kExample));
     return;
   }
   std::map<std::pair<TableName, TableName>, Place> seen;

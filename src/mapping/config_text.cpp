@@ -85,11 +85,9 @@ Quantity parse_quantity(std::string_view text, std::span<const Unit> units, bool
   name.remove_prefix(std::min(name.find_first_not_of(' '), name.size()));
   if (name.empty())
     return {number, bare_is_base || number == 0 ? QuantityFault::none : QuantityFault::no_unit};
-  const auto unit =
-      std::find_if(units.begin(), units.end(), [&](const Unit& u) { return u.name == name; });
+  const auto unit = std::find_if(units.begin(), units.end(), [&](const Unit& u) { return u.name == name; });
   if (unit == units.end()) return {0, QuantityFault::unknown_unit};
-  if (number > std::numeric_limits<std::int64_t>::max() / unit->factor)
-    return {0, QuantityFault::too_large};
+  if (number > std::numeric_limits<std::int64_t>::max() / unit->factor) return {0, QuantityFault::too_large};
   return {number * unit->factor, QuantityFault::none};
 }
 
@@ -238,10 +236,8 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
 
 }  // namespace
 
-std::optional<std::string_view> nearest(std::string_view word,
-                                        std::span<const std::string_view> candidates) {
-  constexpr std::size_t kLongestKey =
-      40;  // longer ones are no misspelling of ours, and the table is square
+std::optional<std::string_view> nearest(std::string_view word, std::span<const std::string_view> candidates) {
+  constexpr std::size_t kLongestKey = 40;  // longer ones are no misspelling of ours, and the table is square
   if (word.size() > kLongestKey) return std::nullopt;
   std::optional<std::string_view> best;
   std::size_t best_distance = 0;

@@ -45,8 +45,7 @@ std::optional<std::pair<std::string_view, std::string_view>> split_pair(std::str
 // ----------------------------------------------------------------------------------------- spelling
 
 // The candidate that `word` is probably a misspelling of.
-std::optional<std::string_view> nearest(std::string_view word,
-                                        std::span<const std::string_view> candidates);
+std::optional<std::string_view> nearest(std::string_view word, std::span<const std::string_view> candidates);
 
 // ---------------------------------------------------------------------------------- connection strings
 

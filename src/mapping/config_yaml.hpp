@@ -13,8 +13,8 @@ enum class NodeKind { null, scalar, sequence, mapping };
 struct Node {
   NodeKind kind = NodeKind::null;
   Place place;
-  std::string text;     // scalar, as written: ${VAR} still in it
-  bool quoted = false;  // scalar: in quotes, a block, or tagged !!str; never a number or boolean
+  std::string text;                // scalar, as written: ${VAR} still in it
+  bool quoted = false;             // scalar: in quotes, a block, or tagged !!str; never a number or boolean
   std::vector<const Node*> items;  // sequence; mapping: key, value, key, value
 };
 

@@ -21,7 +21,11 @@ class RouteBuilder {
  public:
   RouteBuilder(const TablePair& pair, const pg::Catalog& source_catalog, const std::set<pg::TypeName>& types,
                Findings& findings)
-      : rule_(*pair.rule), source_(*pair.source), target_(*pair.target), catalog_(source_catalog), types_(types),
+      : rule_(*pair.rule),
+        source_(*pair.source),
+        target_(*pair.target),
+        catalog_(source_catalog),
+        types_(types),
         findings_(findings) {}
 
   Route build(int id) {
@@ -126,10 +130,9 @@ class RouteBuilder {
         cases += cat(" WHEN ", input, " = ", quote_literal(*pair.from), " THEN ", literal(pair.to));
       }
     }
-    const std::string otherwise =
-        rule.has_else ? literal(rule.value)
-                      : cat("walign.unmapped_value(", quote_literal(name()), ", ", quote_literal(target.name), ", ",
-                            input, ")");
+    const std::string otherwise = rule.has_else ? literal(rule.value)
+                                                : cat("walign.unmapped_value(", quote_literal(name()), ", ",
+                                                      quote_literal(target.name), ", ", input, ")");
     return cat("(CASE WHEN ", src(rule.source), " IS NULL THEN ", null_case, cases, " ELSE ", otherwise,
                " END)::", target.base_type.sql());
   }
@@ -196,9 +199,10 @@ class RouteBuilder {
         add_plain(column, target.name, target);
       } else {
         if (target.not_null && !target.has_default && target.identity == 0) {
-          fails(cat("target column ", target.name, " is NOT NULL, has no default, and nothing is mapped to it"),
-                cat("map it in columns:, or ALTER TABLE ", pg::qualified(target_.schema, target_.name),
-                    " ALTER COLUMN ", quote_ident(target.name), " SET DEFAULT ..."));
+          fails(
+              cat("target column ", target.name, " is NOT NULL, has no default, and nothing is mapped to it"),
+              cat("map it in columns:, or ALTER TABLE ", pg::qualified(target_.schema, target_.name),
+                  " ALTER COLUMN ", quote_ident(target.name), " SET DEFAULT ..."));
         }
         route_.other_columns.push_back(target.name);
       }
@@ -212,7 +216,8 @@ class RouteBuilder {
           fails(cat("columns: ", rule.target, ": false, but the source has no such column"), "remove it");
         }
       } else if (target_.column(rule.target) == nullptr) {
-        fails(cat("the target has no column ", rule.target), "correct the name in walign.yaml, or add the column");
+        fails(cat("the target has no column ", rule.target),
+              "correct the name in walign.yaml, or add the column");
       }
     }
   }
@@ -232,10 +237,10 @@ class RouteBuilder {
     std::vector<std::string> key = rule_.key;
     if (key.empty() && target_.primary_key() != nullptr) key = target_.primary_key()->columns;
     if (key.empty()) {
-      fails("the target has no primary key",
-            cat("ALTER TABLE ", pg::qualified(target_.schema, target_.name),
-                " ADD PRIMARY KEY (...); or name unique columns with key: [...]; or inserts_only: true for a table "
-                "that only takes inserts"));
+      fails("the target has no primary key", cat("ALTER TABLE ", pg::qualified(target_.schema, target_.name),
+                                                 " ADD PRIMARY KEY (...); or name unique columns with key: "
+                                                 "[...]; or inserts_only: true for a table "
+                                                 "that only takes inserts"));
       return;
     }
     if (!has_unique_index(key)) return;
@@ -261,11 +266,12 @@ class RouteBuilder {
       deferrable = deferrable || !index.immediate;
     }
     const std::string columns = join(key, ", ");
-    fails(deferrable ? cat("the unique constraint on (", columns, ") is deferrable: it is not enforced while "
+    fails(deferrable ? cat("the unique constraint on (", columns,
+                           ") is deferrable: it is not enforced while "
                            "walign applies, so it cannot be the key")
                      : cat("the target has no unique index on exactly (", columns, ")"),
-          cat("CREATE UNIQUE INDEX CONCURRENTLY ON ", pg::qualified(target_.schema, target_.name), " (", columns,
-              ")"));
+          cat("CREATE UNIQUE INDEX CONCURRENTLY ON ", pg::qualified(target_.schema, target_.name), " (",
+              columns, ")"));
     return false;
   }
 
@@ -275,7 +281,8 @@ class RouteBuilder {
     if (any) return;
     const std::string table = pg::qualified(source_.schema, source_.name);
     fails("UPDATE and DELETE on the source do not say which row they mean: it has no replica identity",
-          cat("ALTER TABLE ", table, " ADD PRIMARY KEY (...); or REPLICA IDENTITY USING INDEX ...; or REPLICA "
+          cat("ALTER TABLE ", table,
+              " ADD PRIMARY KEY (...); or REPLICA IDENTITY USING INDEX ...; or REPLICA "
               "IDENTITY FULL; or inserts_only: true for a table that only takes inserts",
               source_.leaves.empty() ? "" : " (each partition has its own)"));
   }
@@ -295,7 +302,8 @@ void mark_shared_targets(std::vector<Route>& routes, Findings& findings) {
   for (auto& route : routes) {
     route.sole_writer = writers[route.target] == 1;
     if (route.sole_writer || route.target_where) continue;
-    findings.push_back(warn(route.label(), "several sources lead to this target, so a TRUNCATE of one cannot be applied",
+    findings.push_back(warn(route.label(),
+                            "several sources lead to this target, so a TRUNCATE of one cannot be applied",
                             "say which target rows are its own with target_where:"));
   }
 }
@@ -330,15 +338,17 @@ void take_inputs(const Route& route, const ExpressionFacts& facts, std::vector<i
 
 void judge(const Route& route, const std::string& what, const ExpressionFacts& facts, Findings& findings) {
   if (!facts.error.empty()) {
-    findings.push_back(fail(route.label(), cat(what, ": the target rejects it: ", facts.error),
-                            "correct the SQL in walign.yaml: it sees the source's columns as src.NAME, and must "
-                            "name tables and functions with their schema"));
+    findings.push_back(
+        fail(route.label(), cat(what, ": the target rejects it: ", facts.error),
+             "correct the SQL in walign.yaml: it sees the source's columns as src.NAME, and must "
+             "name tables and functions with their schema"));
   }
   if (!facts.unstable.empty()) {
-    findings.push_back(
-        fail(route.label(), cat(what, " calls ", join(facts.unstable, ", "),
-                                ": its value would differ each time it is computed"),
-             "use only functions of the row's values; let a default of the target fill in times and random values"));
+    findings.push_back(fail(
+        route.label(),
+        cat(what, " calls ", join(facts.unstable, ", "), ": its value would differ each time it is computed"),
+        "use only functions of the row's values; let a default of the target fill in times and random "
+        "values"));
   }
 }
 
@@ -349,10 +359,12 @@ void warn_about_toast(const Route& route, const std::string& what, const std::ve
   for (const int input : inputs) {
     const auto& column = route.source_columns[static_cast<std::size_t>(input)];
     if (!column.toastable) continue;
-    findings.push_back(
-        warn(route.label(), cat(what, " reads ", column.name, ", which an UPDATE does not send when it is large and "
+    findings.push_back(warn(route.label(),
+                            cat(what, " reads ", column.name,
+                                ", which an UPDATE does not send when it is large and "
                                 "unchanged (TOAST); such a change could not be applied"),
-             cat("ALTER TABLE ", pg::qualified(route.source.schema, route.source.name), " REPLICA IDENTITY FULL")));
+                            cat("ALTER TABLE ", pg::qualified(route.source.schema, route.source.name),
+                                " REPLICA IDENTITY FULL")));
   }
 }
 
@@ -364,15 +376,17 @@ void check_key(Route& route, Findings& findings) {
   }
   route.key_inputs.assign(inputs.begin(), inputs.end());
   if (!route.key.empty() && inputs.empty()) {
-    findings.push_back(fail(route.label(), "the key is made of constants only: every row would have the same key",
+    findings.push_back(fail(route.label(),
+                            "the key is made of constants only: every row would have the same key",
                             "choose a key: that contains a column of the source"));
   }
   for (const int input : inputs) {
     const auto& column = route.source_columns[static_cast<std::size_t>(input)];
     if (column.part_of_identity) continue;
     findings.push_back(
-        fail(route.label(), cat("the key is computed from ", column.name,
-                                ", which is not in the source's replica identity: a DELETE would not carry it"),
+        fail(route.label(),
+             cat("the key is computed from ", column.name,
+                 ", which is not in the source's replica identity: a DELETE would not carry it"),
              cat("ALTER TABLE ", pg::qualified(route.source.schema, route.source.name),
                  " REPLICA IDENTITY FULL (or USING INDEX with an index that has it)")));
   }
@@ -386,7 +400,8 @@ void check_unplaced(const Route& route, Findings& findings) {
       });
     });
     if (used) continue;
-    findings.push_back(fail(route.label(), cat("source column ", name, " goes nowhere: the target has no such column"),
+    findings.push_back(fail(route.label(),
+                            cat("source column ", name, " goes nowhere: the target has no such column"),
                             cat("map it in columns:, or say that it is not copied with ", name, ": false")));
   }
 }
@@ -412,7 +427,8 @@ Findings complete(Route& route, const std::vector<ExpressionFacts>& facts) {
     take_inputs(route, fact, column.inputs);
     route.reads.insert(fact.reads.begin(), fact.reads.end());
     column.probed = true;
-    if (column.inputs.size() > 1) warn_about_toast(route, cat("column ", column.name), column.inputs, findings);
+    if (column.inputs.size() > 1)
+      warn_about_toast(route, cat("column ", column.name), column.inputs, findings);
   }
   if (route.filter) {
     const auto& fact = facts.at(next++);

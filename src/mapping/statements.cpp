@@ -40,7 +40,8 @@ std::string wrong_count(const Route& route, std::string_view doing) {
 }
 
 // The union of the inputs of some columns and of more, ascending; never empty, so that unnest has an argument.
-std::vector<int> inputs_of(const Route& route, const std::vector<int>& columns, const std::vector<int>& more) {
+std::vector<int> inputs_of(const Route& route, const std::vector<int>& columns,
+                           const std::vector<int>& more) {
   std::set<int> all(more.begin(), more.end());
   for (const int c : columns) {
     const auto& inputs = route.columns[static_cast<std::size_t>(c)].inputs;
@@ -55,7 +56,8 @@ const TargetColumn& column(const Route& route, int index) {
 }
 
 // (SELECT u.c0::"pg_catalog"."int4" AS "id", ... FROM unnest($1::text[], ...) AS u(c0, ...))
-std::string rows_of(const Route& route, const std::vector<int>& inputs, std::size_t first_param, bool weights) {
+std::string rows_of(const Route& route, const std::vector<int>& inputs, std::size_t first_param,
+                    bool weights) {
   std::string select;
   std::string arrays;
   std::string names;
@@ -76,7 +78,8 @@ std::string rows_of(const Route& route, const std::vector<int>& inputs, std::siz
 }
 
 std::string count_param(const Statement& s) {
-  return cat("$", s.inputs.size() + s.old_inputs.size() + (s.counts_weights ? 1 : 0) + 1, "::pg_catalog.int8");
+  return cat("$", s.inputs.size() + s.old_inputs.size() + (s.counts_weights ? 1 : 0) + 1,
+             "::pg_catalog.int8");
 }
 
 std::string expect(std::string_view count, std::string_view wanted, std::string_view label) {
@@ -94,8 +97,8 @@ std::string select_columns(const Route& route, const std::vector<int>& columns) 
 std::string select_key(const Route& route) {
   std::string out;
   for (const int c : route.key) {
-    out += cat(out.empty() ? "" : ", ", "(", column(route, c).expression, ")::", column(route, c).base_type_sql,
-               " AS k", c);
+    out += cat(out.empty() ? "" : ", ", "(", column(route, c).expression,
+               ")::", column(route, c).base_type_sql, " AS k", c);
   }
   return out;
 }
@@ -140,12 +143,13 @@ bool is_key(const Route& route, int c) {
 
 [[noreturn]] void missing_value(const Route& route, std::string_view what, int input) {
   const auto& source = route.source_columns[static_cast<std::size_t>(input)];
-  throw Error(ErrorKind::conflict,
-              cat(route.label(), ": ", what, " needs the value of ", source.name,
-                  ", which did not change and was not sent (TOAST)"),
-              cat("ALTER TABLE ", qualified(route.source.schema, route.source.name),
-                  " REPLICA IDENTITY FULL, so that old rows carry it; changes already in the WAL can be set aside "
-                  "with on_conflict: dead_letter"));
+  throw Error(
+      ErrorKind::conflict,
+      cat(route.label(), ": ", what, " needs the value of ", source.name,
+          ", which did not change and was not sent (TOAST)"),
+      cat("ALTER TABLE ", qualified(route.source.schema, route.source.name),
+          " REPLICA IDENTITY FULL, so that old rows carry it; changes already in the WAL can be set aside "
+          "with on_conflict: dead_letter"));
 }
 
 // Whether a column can be computed; throws where it needs an unchanged value and a changed one.
@@ -195,10 +199,10 @@ Statement merge_statement(const Route& route, const ColumnSet& unchanged, bool k
     return cat("(SELECT r.*, w.w::pg_catalog.int8 AS \"walign.w\" FROM ", plain, " AS r, unnest($",
                s.inputs.size() + s.old_inputs.size() + 1, "::pg_catalog.text[]) AS w(w))");
   }();
-  const std::string old_keys =
-      key_change ? cat("(SELECT ", select_key(route), " FROM ",
-                       rows_of(route, s.old_inputs, s.inputs.size() + 1, false), " AS src)")
-                 : std::string();
+  const std::string old_keys = key_change
+                                   ? cat("(SELECT ", select_key(route), " FROM ",
+                                         rows_of(route, s.old_inputs, s.inputs.size() + 1, false), " AS src)")
+                                   : std::string();
   const std::string gone_keys = key_change ? cat(old_keys, " AS o, flagged AS f WHERE NOT f.\"walign.keep\"")
                                            : cat("(SELECT ", select_key(route),
                                                  " FROM flagged AS src WHERE NOT src.\"walign.keep\") AS o "
@@ -209,9 +213,11 @@ Statement merge_statement(const Route& route, const ColumnSet& unchanged, bool k
                         ") IS TRUE AS \"walign.keep\" FROM ", source_rows, " AS src), ");
   sql += cat("kept AS MATERIALIZED (SELECT ", select_key(route), whole.empty() ? "" : ", ",
              select_columns(route, whole), " FROM (SELECT * FROM flagged WHERE \"walign.keep\") AS src), ");
-  sql += cat("gone AS (DELETE FROM ", target, " AS t USING ", gone_keys, " AND ", match_key(route, "o"), "), ");
+  sql +=
+      cat("gone AS (DELETE FROM ", target, " AS t USING ", gone_keys, " AND ", match_key(route, "o"), "), ");
   if (set.empty()) {
-    sql += cat("changed AS (SELECT 1 FROM ", target, " AS t, ", kept_rows, " WHERE ", match_key(route, by), ")");
+    sql +=
+        cat("changed AS (SELECT 1 FROM ", target, " AS t, ", kept_rows, " WHERE ", match_key(route, by), ")");
   } else {
     sql += cat("changed AS (UPDATE ", target, " AS t SET ", assignments(route, set), " FROM ", kept_rows,
                " WHERE ", match_key(route, by), " RETURNING 1)");
@@ -224,11 +230,13 @@ Statement merge_statement(const Route& route, const ColumnSet& unchanged, bool k
   }
   const std::string hit = complete ? "(SELECT count(*) FROM changed) + (SELECT count(*) FROM entered)"
                                    : "(SELECT count(*) FROM changed)";
-  sql += cat(" SELECT coalesce((SELECT sum(\"walign.w\") FROM flagged WHERE \"walign.keep\"), 0), ",
-             expect(hit, "(SELECT count(*) FROM kept)",
-                    wrong_count(route, complete ? "update of a filtered row of"
-                                                : "a row with values that were not sent (TOAST) enters the filter of")),
-             ", ", expect("(SELECT count(*) FROM flagged)", count_param(s), wrong_count(route, "rows for")));
+  sql += cat(
+      " SELECT coalesce((SELECT sum(\"walign.w\") FROM flagged WHERE \"walign.keep\"), 0), ",
+      expect(
+          hit, "(SELECT count(*) FROM kept)",
+          wrong_count(route, complete ? "update of a filtered row of"
+                                      : "a row with values that were not sent (TOAST) enters the filter of")),
+      ", ", expect("(SELECT count(*) FROM flagged)", count_param(s), wrong_count(route, "rows for")));
   s.sql = std::move(sql);
   return named(std::move(s));
 }
@@ -257,12 +265,12 @@ Statement reinsert_statement(const Route& route, const ColumnSet& unchanged, boo
     add(name, is_set ? cat("m.e", c) : cat("old.", name));
   }
   for (const auto& name : route.other_columns) add(quote_ident(name), cat("old.", quote_ident(name)));
-  const std::string old_keys = key_change
-                                   ? cat(", (SELECT ", select_key(route), " FROM ",
-                                         rows_of(route, s.old_inputs, s.inputs.size() + 1, false), " AS src) AS o")
-                                   : std::string();
-  s.sql = cat("WITH m AS MATERIALIZED (SELECT row_number() OVER () AS \"walign.n\", ", select_key(route), ", ",
-              select_columns(route, set), " FROM ", rows_of(route, s.inputs, 1, false), " AS src), ",
+  const std::string old_keys =
+      key_change ? cat(", (SELECT ", select_key(route), " FROM ",
+                       rows_of(route, s.old_inputs, s.inputs.size() + 1, false), " AS src) AS o")
+                 : std::string();
+  s.sql = cat("WITH m AS MATERIALIZED (SELECT row_number() OVER () AS \"walign.n\", ", select_key(route),
+              ", ", select_columns(route, set), " FROM ", rows_of(route, s.inputs, 1, false), " AS src), ",
               "old AS (DELETE FROM ", target, " AS t USING m", old_keys, " WHERE ",
               match_key(route, key_change ? "o" : "m"), " RETURNING m.\"walign.n\", t.*), ",
               "done AS (INSERT INTO ", target, " (", names, ") OVERRIDING SYSTEM VALUE SELECT ", values,
@@ -294,13 +302,12 @@ Statement insert_statement(const Route& route) {
                 expect("(SELECT count(*) FROM done)", count_param(s), wrong_count(route, "insert into")));
     return named(std::move(s));
   }
-  s.sql = cat("WITH rows AS MATERIALIZED (SELECT * FROM ", rows, " AS r), ",
-              "kept AS MATERIALIZED (SELECT * FROM rows AS src WHERE (", *route.filter, ") IS TRUE), ",
-              "done AS (", insert, "kept AS src RETURNING 1) ",
-              "SELECT coalesce((SELECT sum(\"walign.w\") FROM kept), 0), ",
-              expect("(SELECT count(*) FROM done)", "(SELECT count(*) FROM kept)",
-                     wrong_count(route, "insert into")),
-              ", ", expect("(SELECT count(*) FROM rows)", count_param(s), wrong_count(route, "rows for")));
+  s.sql = cat(
+      "WITH rows AS MATERIALIZED (SELECT * FROM ", rows, " AS r), ",
+      "kept AS MATERIALIZED (SELECT * FROM rows AS src WHERE (", *route.filter, ") IS TRUE), ", "done AS (",
+      insert, "kept AS src RETURNING 1) ", "SELECT coalesce((SELECT sum(\"walign.w\") FROM kept), 0), ",
+      expect("(SELECT count(*) FROM done)", "(SELECT count(*) FROM kept)", wrong_count(route, "insert into")),
+      ", ", expect("(SELECT count(*) FROM rows)", count_param(s), wrong_count(route, "rows for")));
   return named(std::move(s));
 }
 
@@ -308,8 +315,9 @@ Statement delete_statement(const Route& route) {
   Statement s;
   s.inputs = inputs_of(route, {}, route.key_inputs);
   s.counts_weights = route.filter.has_value();
-  const std::string keys = cat("(SELECT ", select_key(route), s.counts_weights ? ", src.\"walign.w\" AS w" : "",
-                               " FROM ", rows_of(route, s.inputs, 1, s.counts_weights), " AS src) AS m");
+  const std::string keys =
+      cat("(SELECT ", select_key(route), s.counts_weights ? ", src.\"walign.w\" AS w" : "", " FROM ",
+          rows_of(route, s.inputs, 1, s.counts_weights), " AS src) AS m");
   const std::string remove =
       cat("DELETE FROM ", target_sql(route), " AS t USING ", keys, " WHERE ", match_key(route, "m"));
   if (!route.filter) {
@@ -329,12 +337,14 @@ Statement update_statement(const Route& route, const ColumnSet& unchanged) {
   if (sets_identity_always(route, set)) return reinsert_statement(route, unchanged, false);
   Statement s;
   s.inputs = inputs_of(route, set, route.key_inputs);
-  const std::string rows = cat("(SELECT ", select_key(route), set.empty() ? "" : ", ", select_columns(route, set),
-                               " FROM ", rows_of(route, s.inputs, 1, false), " AS src) AS m");
+  const std::string rows =
+      cat("(SELECT ", select_key(route), set.empty() ? "" : ", ", select_columns(route, set), " FROM ",
+          rows_of(route, s.inputs, 1, false), " AS src) AS m");
   const std::string change =
-      set.empty() ? cat("SELECT 1 FROM ", target_sql(route), " AS t, ", rows, " WHERE ", match_key(route, "m"))
-                  : cat("UPDATE ", target_sql(route), " AS t SET ", assignments(route, set), " FROM ", rows,
-                        " WHERE ", match_key(route, "m"), " RETURNING 1");
+      set.empty()
+          ? cat("SELECT 1 FROM ", target_sql(route), " AS t, ", rows, " WHERE ", match_key(route, "m"))
+          : cat("UPDATE ", target_sql(route), " AS t SET ", assignments(route, set), " FROM ", rows,
+                " WHERE ", match_key(route, "m"), " RETURNING 1");
   s.sql = cat("WITH done AS (", change, ") SELECT ",
               expect("(SELECT count(*) FROM done)", count_param(s), wrong_count(route, "update of")));
   return named(std::move(s));
@@ -347,11 +357,12 @@ Statement key_change_statement(const Route& route, const ColumnSet& unchanged) {
   Statement s;
   s.inputs = inputs_of(route, set, route.key_inputs);
   s.old_inputs = route.key_inputs;
-  s.sql = cat("WITH done AS (UPDATE ", target_sql(route), " AS t SET ", assignments(route, set), " FROM (SELECT ",
-              select_columns(route, set), " FROM ", rows_of(route, s.inputs, 1, false), " AS src) AS m, (SELECT ",
-              select_key(route), " FROM ", rows_of(route, s.old_inputs, s.inputs.size() + 1, false),
-              " AS src) AS o WHERE ", match_key(route, "o"), " RETURNING 1) SELECT ",
-              expect("(SELECT count(*) FROM done)", count_param(s), wrong_count(route, "key change in")));
+  s.sql =
+      cat("WITH done AS (UPDATE ", target_sql(route), " AS t SET ", assignments(route, set), " FROM (SELECT ",
+          select_columns(route, set), " FROM ", rows_of(route, s.inputs, 1, false), " AS src) AS m, (SELECT ",
+          select_key(route), " FROM ", rows_of(route, s.old_inputs, s.inputs.size() + 1, false),
+          " AS src) AS o WHERE ", match_key(route, "o"), " RETURNING 1) SELECT ",
+          expect("(SELECT count(*) FROM done)", count_param(s), wrong_count(route, "key change in")));
   return named(std::move(s));
 }
 
@@ -369,7 +380,8 @@ std::optional<std::string> truncate_sql(const Route& route, bool restart_identit
 }
 
 std::optional<std::string> truncate_leaf_sql(const Route& route, const std::string& partition_constraint) {
-  if (partition_constraint.empty() || partition_constraint.find("satisfies_hash_partition") != std::string::npos) {
+  if (partition_constraint.empty() ||
+      partition_constraint.find("satisfies_hash_partition") != std::string::npos) {
     return std::nullopt;
   }
   std::string columns;
@@ -380,8 +392,10 @@ std::optional<std::string> truncate_leaf_sql(const Route& route, const std::stri
     }
   }
   const std::string target = target_sql(route);
-  return cat("DELETE FROM ", target, " AS d USING (SELECT * FROM (SELECT t.tableoid AS \"walign.o\", t.ctid AS "
-             "\"walign.c\"", columns, " FROM ", target, " AS t) AS p WHERE ", partition_constraint,
+  return cat("DELETE FROM ", target,
+             " AS d USING (SELECT * FROM (SELECT t.tableoid AS \"walign.o\", t.ctid AS "
+             "\"walign.c\"",
+             columns, " FROM ", target, " AS t) AS p WHERE ", partition_constraint,
              ") AS gone WHERE d.tableoid = gone.\"walign.o\" AND d.ctid = gone.\"walign.c\"",
              route.target_where ? cat(" AND (", *route.target_where, ")") : "");
 }

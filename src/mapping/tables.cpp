@@ -57,8 +57,9 @@ class Pairing {
                                "correct the name in walign.yaml (names are taken as written, not folded)"));
     }
     if (target == nullptr) {
-      findings_.push_back(fail(to.to_string(), "does not exist on the target",
-                               "create it first; walign moves rows, not schemas: pg_dump --section=pre-data"));
+      findings_.push_back(
+          fail(to.to_string(), "does not exist on the target",
+               "create it first; walign moves rows, not schemas: pg_dump --section=pre-data"));
     }
     if (source != nullptr && target != nullptr) pairs.push_back({&rule, source, target});
   }
@@ -76,14 +77,16 @@ class Pairing {
             warn(from.to_string(),
                  "is left out of the wildcard: it has no replica identity, and publishing it would make the "
                  "application's UPDATE and DELETE fail",
-                 cat("ALTER TABLE ", pg::qualified(from.schema, from.name), " ADD PRIMARY KEY (...), or REPLICA "
+                 cat("ALTER TABLE ", pg::qualified(from.schema, from.name),
+                     " ADD PRIMARY KEY (...), or REPLICA "
                      "IDENTITY FULL; or name it in a rule of its own with inserts_only: true")));
         continue;
       }
       add(rule, {name.first, name.second}, {rule.to.schema, fill(rule.to.name, *stars)});
     }
     if (!any) {
-      findings_.push_back(fail(rule.from.to_string(), "matches no table of the source", "correct the pattern"));
+      findings_.push_back(
+          fail(rule.from.to_string(), "matches no table of the source", "correct the pattern"));
     }
   }
 
@@ -99,7 +102,8 @@ class Pairing {
 void check_partition_roots(const std::vector<TablePair>& pairs, Findings& findings) {
   std::map<std::pair<std::string, std::string>, const pg::Table*> roots;
   for (const auto& pair : pairs) {
-    for (const auto& leaf : pair.source->leaves) roots.emplace(std::pair(leaf.schema, leaf.name), pair.source);
+    for (const auto& leaf : pair.source->leaves)
+      roots.emplace(std::pair(leaf.schema, leaf.name), pair.source);
   }
   for (const auto& pair : pairs) {
     const auto found = roots.find({pair.source->schema, pair.source->name});
@@ -149,12 +153,14 @@ void check_tables(const TablePair& pair, Findings& findings) {
                             cat("ALTER TABLE ", pg::qualified(source.schema, source.name), " SET LOGGED")));
   }
   if (target.persistence != 'p') {
-    findings.push_back(fail(target_name, "is unlogged: a crash of the target would empty it while the position stays",
+    findings.push_back(fail(target_name,
+                            "is unlogged: a crash of the target would empty it while the position stays",
                             cat("ALTER TABLE ", target_sql, " SET LOGGED")));
   }
   if (!target.can_select || !target.can_insert || !target.can_update || !target.can_delete) {
-    findings.push_back(fail(target_name, "walign's role may not read and write it",
-                            cat("GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON ", target_sql, " TO <role>")));
+    findings.push_back(
+        fail(target_name, "walign's role may not read and write it",
+             cat("GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON ", target_sql, " TO <role>")));
   }
   if (target.row_security) {
     findings.push_back(warn(target_name, "has row-level security: policies could hide rows from walign",
@@ -162,9 +168,10 @@ void check_tables(const TablePair& pair, Findings& findings) {
   }
   for (const auto& index : target.indexes) {
     if (index.immediate) continue;
-    findings.push_back(warn(target_name, cat("unique constraint ", index.name,
-                                             " is deferrable: it is not enforced while walign applies"),
-                            "make it NOT DEFERRABLE for the migration if duplicates must be noticed at once"));
+    findings.push_back(
+        warn(target_name,
+             cat("unique constraint ", index.name, " is deferrable: it is not enforced while walign applies"),
+             "make it NOT DEFERRABLE for the migration if duplicates must be noticed at once"));
   }
 }
 

@@ -20,8 +20,7 @@ namespace {
 class TerminalSink final : public spdlog::sinks::base_sink<std::mutex> {
  public:
   explicit TerminalSink(const char* pattern)
-      : base_sink(std::make_unique<spdlog::pattern_formatter>(pattern, spdlog::pattern_time_type::utc)) {
-  }
+      : base_sink(std::make_unique<spdlog::pattern_formatter>(pattern, spdlog::pattern_time_type::utc)) {}
 
  protected:
   void sink_it_(const spdlog::details::log_msg& message) override {
@@ -70,14 +69,11 @@ std::string as_text(Level level, std::string_view message, std::span<const Field
   const auto& [word, padded, colour, unused] = look(level);
   std::string out = Terminal::has_colours() ? cat(colour, padded, "\x1b[0m") : std::string(padded);
   out += cat(' ', escape_text(message));
-  for (const auto& field : fields)
-    out += cat(' ', escape_text(field.name), '=', quote_text(field.value));
+  for (const auto& field : fields) out += cat(' ', escape_text(field.name), '=', quote_text(field.value));
   return out;
 }
 
-bool is_reserved(std::string_view name) {
-  return name == "time" || name == "level" || name == "message";
-}
+bool is_reserved(std::string_view name) { return name == "time" || name == "level" || name == "message"; }
 
 std::string as_json(Level level, std::string_view message, std::span<const Field> fields) {
   std::string out = cat(R"("level":")", look(level).word, R"(","message":)", quote_json(message));

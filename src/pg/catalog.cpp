@@ -34,8 +34,10 @@ Types read_type_rows(Connection& connection) {
       "FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace");
   Types types;
   for (int i = 0; i < result.rows(); ++i) {
-    types[oid_of(result, i, 0)] = {{result.str(i, 1), result.str(i, 2)}, char_of(result, i, 3),
-                                   char_of(result, i, 4), oid_of(result, i, 5)};
+    types[oid_of(result, i, 0)] = {{result.str(i, 1), result.str(i, 2)},
+                                   char_of(result, i, 3),
+                                   char_of(result, i, 4),
+                                   oid_of(result, i, 5)};
   }
   return types;
 }
@@ -98,7 +100,8 @@ Column column_of(const Result& r, int i, const Types& types) {
     c.type_kind = found->second.kind;
     c.category = found->second.category;
     auto base = found;
-    while (base->second.kind == 'd' && types.contains(base->second.base)) base = types.find(base->second.base);
+    while (base->second.kind == 'd' && types.contains(base->second.base))
+      base = types.find(base->second.base);
     c.base_type = base->second.name;
   }
   return c;
@@ -193,8 +196,8 @@ void read_partitions(Connection& connection, TablesByOid& tables) {
 bool Index::usable_as_key() const { return unique && immediate && valid && !partial && !expressions; }
 
 const Column* Table::column(std::string_view column_name) const {
-  const auto found = std::find_if(columns.begin(), columns.end(),
-                                  [&](const Column& c) { return c.name == column_name; });
+  const auto found =
+      std::find_if(columns.begin(), columns.end(), [&](const Column& c) { return c.name == column_name; });
   return found == columns.end() ? nullptr : &*found;
 }
 

@@ -183,8 +183,8 @@ void Connection::lost(std::string_view doing) const {
   std::string text = PQerrorMessage(conn_.get());
   while (!text.empty() && text.back() == '\n') text.pop_back();
   std::replace(text.begin(), text.end(), '\n', ' ');
-  throw Error(ErrorKind::connection, cat("the connection to ", description_, " was lost: ", text, ", in: ",
-                                         shorten(doing)),
+  throw Error(ErrorKind::connection,
+              cat("the connection to ", description_, " was lost: ", text, ", in: ", shorten(doing)),
               "walign connects again and goes on from the last durable position");
 }
 

@@ -11,13 +11,15 @@ namespace {
 const std::map<std::string_view, const char*>& hints() {
   static const std::map<std::string_view, const char*> table = {
       {"28P01", "check the password in PGPASSFILE, PGSERVICEFILE or the environment"},
-      {"28000", "check the role's name and pg_hba.conf: it must allow this user, database and address, and "
-                "\"replication\" is not needed for logical replication of a database"},
+      {"28000",
+       "check the role's name and pg_hba.conf: it must allow this user, database and address, and "
+       "\"replication\" is not needed for logical replication of a database"},
       {"3D000", "check the database's name in walign.yaml, or create the database"},
       {"42501", "grant the role what the message names; `walign preflight` lists all that is needed"},
       {"53300", "raise max_connections, or end idle connections"},
-      {"53400", "raise max_replication_slots and max_wal_senders on the source and restart it, or drop a slot "
-                "that nobody reads"},
+      {"53400",
+       "raise max_replication_slots and max_wal_senders on the source and restart it, or drop a slot "
+       "that nobody reads"},
       {"55000", "see the message; `walign preflight` says what the server must be set to"},
       {"58P01", "a file of the server is missing: look into its log"},
       {"53100", "make room on the server's disk; walign goes on from its position when it is started again"},
@@ -53,7 +55,8 @@ std::pair<std::string, std::string> state_in_message(const std::string& text) {
   while (at < text.size()) {
     const auto end = std::min(text.find('\n', at), text.size());
     const std::string_view line(text.data() + at, end - at);
-    for (auto colon = line.find(":  "); colon != std::string_view::npos; colon = line.find(":  ", colon + 1)) {
+    for (auto colon = line.find(":  "); colon != std::string_view::npos;
+         colon = line.find(":  ", colon + 1)) {
       const auto rest = line.substr(colon + 3);
       if (rest.size() > 7 && rest.substr(5, 2) == ": " && looks_like_state(rest.substr(0, 5))) {
         found = {std::string(rest.substr(0, 5)), std::string(rest.substr(7))};

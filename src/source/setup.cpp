@@ -24,13 +24,16 @@ std::optional<state::SlotFacts> read_slot(pg::Connection& source, const std::str
 }
 
 void drop_slot(pg::Connection& source, const std::string& slot) {
-  source.query("SELECT pg_catalog.pg_drop_replication_slot(slot_name) FROM pg_catalog.pg_replication_slots "
-               "WHERE slot_name = $1",
-               {slot});
+  source.query(
+      "SELECT pg_catalog.pg_drop_replication_slot(slot_name) FROM pg_catalog.pg_replication_slots "
+      "WHERE slot_name = $1",
+      {slot});
 }
 
-std::optional<std::vector<config::TableName>> read_publication(pg::Connection& source, const std::string& name) {
-  const auto exists = source.query("SELECT count(*) FROM pg_catalog.pg_publication WHERE pubname = $1", {name});
+std::optional<std::vector<config::TableName>> read_publication(pg::Connection& source,
+                                                               const std::string& name) {
+  const auto exists =
+      source.query("SELECT count(*) FROM pg_catalog.pg_publication WHERE pubname = $1", {name});
   if (exists.integer(0, 0) == 0) return std::nullopt;
   const auto r = source.query(
       "SELECT n.nspname, c.relname FROM pg_catalog.pg_publication_rel p "
@@ -65,8 +68,8 @@ NewSlot create_slot(const pg::ConnectionOptions& options, const std::string& slo
   pg::Connection walsender(replication);
   walsender.exec("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
   walsender.on_wait(still_waiting);
-  const auto created =
-      walsender.exec(cat("CREATE_REPLICATION_SLOT ", pg::quote_ident(slot), " LOGICAL pgoutput (SNAPSHOT 'use')"));
+  const auto created = walsender.exec(
+      cat("CREATE_REPLICATION_SLOT ", pg::quote_ident(slot), " LOGICAL pgoutput (SNAPSHOT 'use')"));
   walsender.on_wait({});
   NewSlot made;
   made.consistent_point = created.lsn(0, 1);
@@ -86,7 +89,8 @@ NewSlot create_slot(const pg::ConnectionOptions& options, const std::string& slo
 
 std::vector<std::string> running_transactions(pg::Connection& source) {
   const auto r = source.exec(
-      "SELECT 'pid ' || pid || ' (' || coalesce(nullif(application_name, ''), usename, backend_type) || ', ' || "
+      "SELECT 'pid ' || pid || ' (' || coalesce(nullif(application_name, ''), usename, backend_type) || ', ' "
+      "|| "
       "extract(epoch FROM pg_catalog.clock_timestamp() - xact_start)::int || ' s): ' || left(query, 60) "
       "FROM pg_catalog.pg_stat_activity WHERE backend_xid IS NOT NULL AND pid <> pg_catalog.pg_backend_pid() "
       "UNION ALL SELECT 'prepared transaction ' || gid || ' of ' || owner || ' in ' || database "
@@ -97,12 +101,15 @@ std::vector<std::string> running_transactions(pg::Connection& source) {
 }
 
 Lsn current_lsn(pg::Connection& source, std::uint64_t wal_segment_bytes) {
-  return source.exec("SELECT pg_catalog.pg_current_wal_insert_lsn()").lsn(0, 0).without_page_header(wal_segment_bytes);
+  return source.exec("SELECT pg_catalog.pg_current_wal_insert_lsn()")
+      .lsn(0, 0)
+      .without_page_header(wal_segment_bytes);
 }
 
 void nudge(pg::Connection& source) {
-  source.exec("BEGIN; SET LOCAL synchronous_commit = local; "
-              "SELECT pg_catalog.pg_logical_emit_message(true, 'walign', ''); COMMIT");
+  source.exec(
+      "BEGIN; SET LOCAL synchronous_commit = local; "
+      "SELECT pg_catalog.pg_logical_emit_message(true, 'walign', ''); COMMIT");
 }
 
 }  // namespace walign::source

@@ -180,6 +180,8 @@ class SlotSource final : public Source {
 
 }  // namespace
 
-std::unique_ptr<Source> open_slot(const SlotOptions& options) { return std::make_unique<SlotSource>(options); }
+std::unique_ptr<Source> open_slot(const SlotOptions& options) {
+  return std::make_unique<SlotSource>(options);
+}
 
 }  // namespace walign::source

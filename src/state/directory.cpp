@@ -91,8 +91,7 @@ std::string trimmed(std::string path) {
 void make_directories(const std::string& path) {
   std::vector<std::string> missing;
   std::error_code ignored;
-  for (std::string at = parent_of(path); !fs::exists(at, ignored); at = parent_of(at))
-    missing.push_back(at);
+  for (std::string at = parent_of(path); !fs::exists(at, ignored); at = parent_of(at)) missing.push_back(at);
   for (auto it = missing.rbegin(); it != missing.rend(); ++it) make_directory(*it, 0755);
   make_directory(path, 0700);
 }
@@ -191,8 +190,7 @@ Error os_error(std::string_view doing, const std::string& path, int error_number
               cat("let the user that runs walign (uid ", ::geteuid(),
                   ") own the state directory, or set state: to one that it owns")};
     case EROFS:
-      return {ErrorKind::precondition, message,
-              "set state: to a directory on a disk that can be written"};
+      return {ErrorKind::precondition, message, "set state: to a directory on a disk that can be written"};
     case ENOTDIR:
     case ENOENT:
     case ELOOP:
@@ -206,10 +204,9 @@ Error os_error(std::string_view doing, const std::string& path, int error_number
     case ENFILE:
       return {ErrorKind::storage, message, "raise the limit of open files (ulimit -n) and start again"};
     default:
-      return {
-          ErrorKind::storage, message,
-          "see the kernel's log for what is wrong with the disk; walign can start again on another one "
-          "(state:), its position is on the target"};
+      return {ErrorKind::storage, message,
+              "see the kernel's log for what is wrong with the disk; walign can start again on another one "
+              "(state:), its position is on the target"};
   }
 }
 
@@ -225,10 +222,10 @@ void prepare_directory(const std::string& given, const std::string& migration) {
   }
   const Marker marker = read_marker(directory);
   if (marker.migration == migration) return;
-  throw Error(ErrorKind::precondition,
-              cat("state directory ", directory, " belongs to migration ", marker.migration,
-                  ", this is ", migration),
-              "set state: to another directory; each migration has its own");
+  throw Error(
+      ErrorKind::precondition,
+      cat("state directory ", directory, " belongs to migration ", marker.migration, ", this is ", migration),
+      "set state: to another directory; each migration has its own");
 }
 
 void check_directory(const std::string& given) {
@@ -266,17 +263,16 @@ void require_room(const std::string& directory, std::uint64_t bytes) {
   if (::statvfs(directory.c_str(), &info) != 0) throw os_error("look at the disk of", directory, errno);
   const std::uint64_t room = std::uint64_t{info.f_bavail} * info.f_frsize;
   if (room >= bytes) return;
-  throw Error(ErrorKind::storage,
-              cat("the disk of state directory ", directory, " has ", room, " bytes left, ", bytes,
-                  " are needed"),
-              "make room on that disk and start again: walign goes on from the target's position");
+  throw Error(
+      ErrorKind::storage,
+      cat("the disk of state directory ", directory, " has ", room, " bytes left, ", bytes, " are needed"),
+      "make room on that disk and start again: walign goes on from the target's position");
 }
 
 std::uint64_t directory_bytes(const std::string& directory) {
   std::uint64_t bytes = 0;
   std::error_code error;
-  for (fs::recursive_directory_iterator it(directory, error), end; !error && it != end;
-       it.increment(error)) {
+  for (fs::recursive_directory_iterator it(directory, error), end; !error && it != end; it.increment(error)) {
     std::error_code gone;
     const auto size = it->is_regular_file(gone) ? it->file_size(gone) : 0;
     if (!gone) bytes += size;

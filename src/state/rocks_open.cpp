@@ -45,8 +45,8 @@ std::unique_ptr<RocksStore> RocksStore::open(const std::string& directory, const
   store->migration_ = migration;
   if (const auto identity = store->identity(); identity && identity->migration() != migration) {
     throw Error(ErrorKind::precondition,
-                cat("state directory ", directory, " holds the state of migration ",
-                    identity->migration(), ", this is ", migration),
+                cat("state directory ", directory, " holds the state of migration ", identity->migration(),
+                    ", this is ", migration),
                 "set state: to another directory; each migration has its own");
   }
   return store;
@@ -111,8 +111,8 @@ std::unique_ptr<Store> Store::open_read_only(const std::string& directory) {
 
 Error RocksStore::unreadable(Family family, std::string_view key, const Error& why) const {
   return {ErrorKind::storage,
-          cat("state directory ", directory_, ", family ", kNames[static_cast<std::size_t>(family)],
-              ", key ", key, ": ", why.message()),
+          cat("state directory ", directory_, ", family ", kNames[static_cast<std::size_t>(family)], ", key ",
+              key, ": ", why.message()),
           why.hint().empty() ? cat("move ", directory_,
                                    " away and run again: it is written anew from the target; "
                                    "what is lost is the history of saved positions")

@@ -91,9 +91,8 @@ Error rocks_error(const std::string& directory, std::string_view doing, const ro
             "make room on that disk and start again: walign goes on from the target's position"};
   }
   if (mentions(text, {"Permission denied", "Operation not permitted", "Read-only file system"})) {
-    return {
-        ErrorKind::precondition, message,
-        "let the user that runs walign own the directory and all in it, on a disk that can be written"};
+    return {ErrorKind::precondition, message,
+            "let the user that runs walign own the directory and all in it, on a disk that can be written"};
   }
   if (status.IsInvalidArgument() && mentions(text, {"families not opened"})) {
     return {ErrorKind::precondition, message, "a newer walign wrote it: run that one"};

@@ -87,9 +87,7 @@ std::string RocksStore::phase() {
   }
 }
 
-void RocksStore::put_phase(const std::string& phase) {
-  put(Family::phase, kPhaseKey, encode_record(phase));
-}
+void RocksStore::put_phase(const std::string& phase) { put(Family::phase, kPhaseKey, encode_record(phase)); }
 
 // ---------------------------------------------------------------------------------------- checkpoints
 

@@ -61,8 +61,7 @@ class RocksStore final : public Store {
   const Retention retention_;
   std::string migration_;
   bool writable_ = false;
-  std::atomic<bool> failed_{
-      false};  // a write failed: what comes after it must not be on disk without it
+  std::atomic<bool> failed_{false};  // a write failed: what comes after it must not be on disk without it
   std::unique_ptr<rocksdb::DB> db_;
   std::vector<rocksdb::ColumnFamilyHandle*> owned_;    // to be given back before db_ goes
   std::vector<rocksdb::ColumnFamilyHandle*> handles_;  // by Family; null: not there yet (read-only)

@@ -41,11 +41,10 @@ std::string drop_slot(const StartFacts& facts) {
 void check_source_of_target(const StartFacts& facts) {
   const TargetFacts& target = *facts.target;
   if (target.source_system_id != facts.source_system_id) {
-    refuse(
-        cat("this stream's source has system identifier ", target.source_system_id,
-            ", the server that source: names has ", facts.source_system_id),
-        "set source: to the server that this migration began with; to move from another one, give the "
-        "migration another name");
+    refuse(cat("this stream's source has system identifier ", target.source_system_id,
+               ", the server that source: names has ", facts.source_system_id),
+           "set source: to the server that this migration began with; to move from another one, give the "
+           "migration another name");
   }
   if (target.source_database != facts.source_database) {
     refuse(cat("this stream's source is database ", target.source_database, ", source: names ",
@@ -58,8 +57,8 @@ void check_source_of_target(const StartFacts& facts) {
            cat("set slot: to ", target.slot, "; to use another slot, ", kBeginAgain));
   }
   if (target.position.valid() && target.source_timeline != facts.source_timeline) {
-    refuse(cat("the source is on timeline ", facts.source_timeline,
-               ", the target was written from timeline ", target.source_timeline,
+    refuse(cat("the source is on timeline ", facts.source_timeline, ", the target was written from timeline ",
+               target.source_timeline,
                ": the source failed over or was restored, and may lack what the target has"),
            begin_again(facts), target.position);
   }
@@ -83,8 +82,7 @@ void check_store(const StartFacts& facts) {
   }
   if (!facts.store->durable.valid()) return;  // nothing was streamed: the rest is written anew
   if (store.slot() != facts.slot_name) {
-    refuse(cat("the state directory belongs to slot ", store.slot(), ", this stream reads ",
-               facts.slot_name),
+    refuse(cat("the state directory belongs to slot ", store.slot(), ", this stream reads ", facts.slot_name),
            kOtherDirectory);
   }
   if (store.source_timeline() != facts.source_timeline) {
@@ -104,15 +102,13 @@ void check_slot_kind(const StartFacts& facts, const std::string& other) {
     refuse(cat("slot ", slot.name, " has output plugin ", slot.plugin, ", not pgoutput"), other);
   }
   if (slot.database != facts.source_database) {
-    refuse(
-        cat("slot ", slot.name, " belongs to database ", slot.database, ", not ", facts.source_database),
-        other);
+    refuse(cat("slot ", slot.name, " belongs to database ", slot.database, ", not ", facts.source_database),
+           other);
   }
   if (slot.temporary) refuse(cat("slot ", slot.name, " is temporary: it ends with its session"), other);
   if (slot.two_phase) {
-    refuse(
-        cat("slot ", slot.name, " is two-phase: what a PREPARE brought never comes again after a crash"),
-        other);
+    refuse(cat("slot ", slot.name, " is two-phase: what a PREPARE brought never comes again after a crash"),
+           other);
   }
 }
 
@@ -133,8 +129,7 @@ void check_not_read(const StartFacts& facts) {
       cat("slot ", slot.name, " is being read by the source's process ", slot.active_pid),
       cat("after a crash or a cut connection this is our own old one, and ends by itself; otherwise see "
           "who it is (SELECT * FROM pg_stat_activity WHERE pid = ",
-          slot.active_pid, ") and stop that program, or SELECT pg_terminate_backend(", slot.active_pid,
-          ")"));
+          slot.active_pid, ") and stop that program, or SELECT pg_terminate_backend(", slot.active_pid, ")"));
 }
 
 std::string slot_note(const StartFacts& facts) {
@@ -169,8 +164,7 @@ Start begin_without_row(const StartFacts& facts) {
   if (facts.slot_is_brought) return adopt(facts);
   if (facts.slot) {
     // The row is written before the slot is made: without a row, a slot of this name is nobody we know.
-    refuse(cat("slot ", facts.slot_name,
-               " exists on the source, but the target has no stream that reads it"),
+    refuse(cat("slot ", facts.slot_name, " exists on the source, but the target has no stream that reads it"),
            cat("if nothing else needs it: ", drop_slot(facts),
                "; to stream from it, set slot: ", facts.slot_name));
   }
@@ -214,28 +208,25 @@ void check_target_not_behind_store(const StartFacts& facts) {
                             facts.slot->confirmed_flush <= position && facts.slot->wal_status != "lost";
   refuse(cat("the target went back in time: it is at ", position, ", and was at ", facts.store->durable,
              " when the state directory was last written"),
-         slot_reaches
-             ? cat("was it restored or failed over? The slot still has all since ",
-                   facts.slot->confirmed_flush, ": if you trust the target as it was at ", position,
-                   ", move the state directory away and start again; otherwise ", begin_again(facts))
-             : begin_again(facts),
+         slot_reaches ? cat("was it restored or failed over? The slot still has all since ",
+                            facts.slot->confirmed_flush, ": if you trust the target as it was at ", position,
+                            ", move the state directory away and start again; otherwise ", begin_again(facts))
+                      : begin_again(facts),
          position);
 }
 
 void check_slot_reaches(const StartFacts& facts) {
   const Lsn position = facts.target->position;
   if (!facts.slot) {
-    refuse(cat("slot ", facts.slot_name, " is gone from the source, and with it what came after ",
-               position),
+    refuse(cat("slot ", facts.slot_name, " is gone from the source, and with it what came after ", position),
            begin_again(facts), position);
   }
   check_slot_kind(facts, begin_again(facts));
   check_not_lost(facts, begin_again(facts));
   if (facts.slot->confirmed_flush > position) {
-    refuse(
-        cat("slot ", facts.slot_name, " has moved on to ", facts.slot->confirmed_flush,
-            ", the target is at ", position, ": the source would silently leave out what lies between"),
-        begin_again(facts), position);
+    refuse(cat("slot ", facts.slot_name, " has moved on to ", facts.slot->confirmed_flush,
+               ", the target is at ", position, ": the source would silently leave out what lies between"),
+           begin_again(facts), position);
   }
 }
 
@@ -267,9 +258,8 @@ Start resume(const StartFacts& facts) {
   const Lsn durable = facts.store ? facts.store->durable : Lsn();
   start.rebuild_store = durable != position;
   if (start.rebuild_store && start.note.empty()) {
-    start.note = durable.valid()
-                     ? cat("the state directory is at ", durable, ", the target at ", position)
-                     : cat("the state directory is new, the target is at ", position);
+    start.note = durable.valid() ? cat("the state directory is at ", durable, ", the target at ", position)
+                                 : cat("the state directory is new, the target is at ", position);
   }
   return start;
 }

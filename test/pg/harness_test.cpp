@@ -17,9 +17,7 @@ using namespace walign::test;
 
 namespace {
 
-bool has(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
+bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
 std::string sqlstate_of(Sql& db, const std::string& sql) {
   try {
@@ -79,13 +77,11 @@ TEST_CASE("a crash loses no commit, and the server comes back on its port") {
   const int port = server.port();
   int committed = 0;
   SECTION("immediate restart") {
-    for (; committed < 50; ++committed)
-      db.affected("INSERT INTO t VALUES ($1)", {std::to_string(committed)});
+    for (; committed < 50; ++committed) db.affected("INSERT INTO t VALUES ($1)", {std::to_string(committed)});
     server.restart_immediate();
   }
   SECTION("SIGKILL to the postmaster, with sessions open") {
-    for (; committed < 50; ++committed)
-      db.affected("INSERT INTO t VALUES ($1)", {std::to_string(committed)});
+    for (; committed < 50; ++committed) db.affected("INSERT INTO t VALUES ($1)", {std::to_string(committed)});
     server.kill();
     CHECK_FALSE(server.running());
     server.start();
@@ -196,8 +192,7 @@ TEST_CASE("the comparison finds each difference that is planted") {
   INFO(same.report());
   CHECK(same.equal());
   CHECK(same.rows_a == 1001);
-  CHECK(
-      compare_tables(a, "SELECT v, id FROM t ORDER BY id", b, "SELECT v, id FROM t ORDER BY v").equal());
+  CHECK(compare_tables(a, "SELECT v, id FROM t ORDER BY id", b, "SELECT v, id FROM t ORDER BY v").equal());
 
   SECTION("a changed value") {
     b.exec("UPDATE t SET v = 'Große 5' WHERE id = 5");
@@ -270,7 +265,7 @@ TEST_CASE("the load on the awkward tables touches all of them, with one ledger r
   CHECK(db.scalar<int>("SELECT count(DISTINCT step) FROM awkward.ledger, unnest(steps) AS step") == 13);
   const auto done =
       run({Server::program("pgbench"), "-n", "-c", "4", "-j", "2", "-t", "50", "--max-tries=1000", "-f",
-           WALIGN_TEST_DATA "/sql/awkward.pgbench", server.conninfo("app")});
+           std::string(WALIGN_TEST_DATA) + "/sql/awkward.pgbench", server.conninfo("app")});
   INFO(done.out + done.err);
   CHECK(done.code == 0);
   CHECK(db.scalar<int>("SELECT count(*) FROM awkward.ledger") == 600);

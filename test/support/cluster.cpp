@@ -70,8 +70,7 @@ void keep_copy(const fs::path& data, const fs::path& original) {
 Cluster::Cluster(const fs::path& data, const fs::path& initdb, const std::vector<std::string>& options,
                  const std::string& user)
     : number_(take_number()) {
-  const fs::path original =
-      fs::path(WALIGN_TEST_CLUSTERS) / original_name(initdb, options, user, number_);
+  const fs::path original = fs::path(WALIGN_TEST_CLUSTERS) / original_name(initdb, options, user, number_);
   if (fs::exists(original)) {
     checked({"cp", "-a", original.string(), data.string()}, {});
     return;

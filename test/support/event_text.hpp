@@ -107,19 +107,16 @@ inline std::string change(const v1::Change& one, const v1::Transaction& tx) {
   }
   const v1::Relation& relation = tx.relations(static_cast<int>(one.relation()));
   std::string out = v1::Change::Kind_Name(one.kind()) + " " + table(relation);
-  if (one.has_old_row())
-    out += (one.old_row_is_key() ? " key " : " old ") + row(one.old_row(), relation);
+  if (one.has_old_row()) out += (one.old_row_is_key() ? " key " : " old ") + row(one.old_row(), relation);
   if (one.has_new_row()) out += " new " + row(one.new_row(), relation);
   return out;
 }
 
 // A self-contained transaction or part of one.
 inline std::string transaction(const v1::Transaction& tx) {
-  std::string out =
-      cat("transaction ", tx.xid(), " part ", tx.part(), tx.last() ? " (last)" : "", " commit ",
-          Lsn(tx.commit_lsn()), " end ", Lsn(tx.end_lsn()), " time ", tx.commit_time_us());
-  if (!tx.origin().empty())
-    out += cat(" origin ", quoted(tx.origin(), '"'), " at ", Lsn(tx.origin_lsn()));
+  std::string out = cat("transaction ", tx.xid(), " part ", tx.part(), tx.last() ? " (last)" : "", " commit ",
+                        Lsn(tx.commit_lsn()), " end ", Lsn(tx.end_lsn()), " time ", tx.commit_time_us());
+  if (!tx.origin().empty()) out += cat(" origin ", quoted(tx.origin(), '"'), " at ", Lsn(tx.origin_lsn()));
   out += "\n";
   for (int i = 0; i < tx.relations_size(); ++i) {
     out += cat("  relation ", i, " ", relation(tx.relations(i)), "\n");

@@ -20,9 +20,7 @@ inline const std::vector<std::string>& recordings() {
   return names;
 }
 
-inline std::string path(const std::string& name) {
-  return std::string(WALIGN_TEST_DATA) + "/wire/" + name;
-}
+inline std::string path(const std::string& name) { return std::string(WALIGN_TEST_DATA) + "/wire/" + name; }
 
 inline std::string from_hex(const std::string& hex) {
   if (hex.size() % 2 != 0) throw std::runtime_error("half a byte in a recording");

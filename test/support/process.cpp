@@ -16,8 +16,6 @@
 #include <stdexcept>
 #include <utility>
 
-extern char** environ;
-
 namespace walign::test {
 
 namespace {
@@ -50,8 +48,7 @@ int input_file(const std::string& text) {
   const int fd = memory_file("stdin");
   std::size_t written = 0;
   while (written < text.size()) {
-    const ssize_t put =
-        pwrite(fd, text.data() + written, text.size() - written, static_cast<off_t>(written));
+    const ssize_t put = pwrite(fd, text.data() + written, text.size() - written, static_cast<off_t>(written));
     if (put <= 0) fail("writing a program's input");
     written += static_cast<std::size_t>(put);
   }
@@ -110,8 +107,7 @@ struct Plan {
     ok = setgroups(0, nullptr) == 0 && setgid(plan.account->gid) == 0 && setuid(plan.account->uid) == 0;
   }
   // After the change of user, which would clear it.
-  if (ok && plan.dies_with_thread)
-    ok = prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 && getppid() == plan.parent;
+  if (ok && plan.dies_with_thread) ok = prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 && getppid() == plan.parent;
   if (ok && plan.directory != nullptr) ok = chdir(plan.directory) == 0;
   sigset_t none;
   sigemptyset(&none);
@@ -144,7 +140,7 @@ int code_of(int status) { return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : 
 
 }  // namespace
 
-Process::Process(std::vector<std::string> args, ProcessOptions options) : name_(args.at(0)) {
+Process::Process(std::vector<std::string> args, const ProcessOptions& options) : name_(args.at(0)) {
   auto env = merged_environment(options.env);
   const auto argv = pointers(args);
   const auto envp = pointers(env);
@@ -251,8 +247,8 @@ bool Process::wait_for_output(const std::string& text, Millis timeout) {
   return found;
 }
 
-Finished run(std::vector<std::string> args, ProcessOptions options, Millis timeout) {
-  Process process(std::move(args), std::move(options));
+Finished run(std::vector<std::string> args, const ProcessOptions& options, Millis timeout) {
+  Process process(std::move(args), options);
   const int code = process.wait(timeout);
   return {code, process.out(), process.err()};
 }

@@ -33,16 +33,16 @@ struct ProcessOptions {
   std::map<std::string, std::string> env = {};  // added to the test's own environment
   std::string directory = {};                   // to start in; empty: the test's own
   std::string input = {};                       // what it reads from stdin; then end of file
-  int input_fd = -1;             // its stdin, instead of `input`; stays the caller's to close
-  std::string user = {};         // run as this user (only as root); empty: as the test does
-  std::string log_file = {};     // stdout and stderr are appended here, and not kept
-  bool dies_with_thread = true;  // false: only the destructor ends it
+  int input_fd = -1;                            // its stdin, instead of `input`; stays the caller's to close
+  std::string user = {};                        // run as this user (only as root); empty: as the test does
+  std::string log_file = {};                    // stdout and stderr are appended here, and not kept
+  bool dies_with_thread = true;                 // false: only the destructor ends it
 };
 
 class Process {
  public:
   // args[0] is the program, looked up in PATH. Throws std::runtime_error when it cannot be started.
-  explicit Process(std::vector<std::string> args, ProcessOptions options = {});
+  explicit Process(std::vector<std::string> args, const ProcessOptions& options = {});
   ~Process();  // SIGKILL if it still runs
   Process(Process&& other) noexcept;
   Process& operator=(Process&& other) noexcept;
@@ -79,7 +79,7 @@ struct Finished {
   std::string err;
 };
 // Starts a program and waits for its end; throws as wait() does.
-Finished run(std::vector<std::string> args, ProcessOptions options = {}, Millis timeout = 60s);
+Finished run(std::vector<std::string> args, const ProcessOptions& options = {}, Millis timeout = 60s);
 
 // Asks again and again until it is so; false when the time is over.
 template <class Predicate>

@@ -140,8 +140,7 @@ void give_to_server_user(const fs::path& directory) {
   const passwd* entry = getpwnam(server_user().c_str());
   if (entry == nullptr)
     throw std::runtime_error("PostgreSQL refuses to run as root, and there is no user postgres");
-  if (chown(directory.c_str(), entry->pw_uid, entry->pw_gid) != 0)
-    throw std::runtime_error("chown failed");
+  if (chown(directory.c_str(), entry->pw_uid, entry->pw_gid) != 0) throw std::runtime_error("chown failed");
 }
 
 }  // namespace
@@ -321,7 +320,7 @@ fs::path Server::bin_directory() {
     int best_version = 0;
     std::error_code none;
     for (const auto& entry : fs::directory_iterator("/usr/lib/postgresql", none)) {
-      const int version = std::atoi(entry.path().filename().c_str());
+      const int version = static_cast<int>(std::strtol(entry.path().filename().c_str(), nullptr, 10));
       if (version > best_version && fs::exists(entry.path() / "bin" / "initdb")) {
         best_version = version;
         best = entry.path() / "bin";

@@ -32,8 +32,8 @@ namespace walign::test {
 struct ServerOptions {
   std::string name = "server";             // for messages and the directory's name
   std::vector<std::string> settings = {};  // lines of postgresql.conf, the last word on a setting
-  std::vector<std::string> hba = {};  // lines of pg_hba.conf before "trust": who needs a password, say
-  std::vector<std::string> initdb = {};  // {"--encoding=LATIN1"}; the default is UTF8, locale C
+  std::vector<std::string> hba = {};       // lines of pg_hba.conf before "trust": who needs a password, say
+  std::vector<std::string> initdb = {};    // {"--encoding=LATIN1"}; the default is UTF8, locale C
   bool fsync = false;
   bool start = true;
 };

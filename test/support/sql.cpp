@@ -32,8 +32,7 @@ std::string trimmed(std::string text) {
 Result checked(PGconn* connection, PGresult* raw, const std::string& sql) {
   Result result(raw);
   const ExecStatusType status = PQresultStatus(raw);
-  if (status == PGRES_COMMAND_OK || status == PGRES_TUPLES_OK || status == PGRES_EMPTY_QUERY)
-    return result;
+  if (status == PGRES_COMMAND_OK || status == PGRES_TUPLES_OK || status == PGRES_EMPTY_QUERY) return result;
   const char* state = raw == nullptr ? nullptr : PQresultErrorField(raw, PG_DIAG_SQLSTATE);
   const std::string message = raw == nullptr ? PQerrorMessage(connection) : PQresultErrorMessage(raw);
   throw SqlError(trimmed(message) + "\n  in: " + sql.substr(0, 2000), state == nullptr ? "" : state);
@@ -123,8 +122,7 @@ Row Sql::row(const std::string& sql, const std::vector<Value>& parameters) {
 
 Value Sql::value(const std::string& sql, const std::vector<Value>& parameters) {
   Row one = row(sql, parameters);
-  if (one.size() != 1)
-    throw SqlError(std::to_string(one.size()) + " columns, not one\n  in: " + sql, "");
+  if (one.size() != 1) throw SqlError(std::to_string(one.size()) + " columns, not one\n  in: " + sql, "");
   return std::move(one.front());
 }
 

@@ -31,9 +31,7 @@ class SqlError : public std::runtime_error {
  public:
   SqlError(const std::string& what, std::string sqlstate)
       : std::runtime_error(what), sqlstate_(std::move(sqlstate)) {}
-  [[nodiscard]] const std::string& sqlstate() const {
-    return sqlstate_;
-  }  // empty: the connection is lost
+  [[nodiscard]] const std::string& sqlstate() const { return sqlstate_; }  // empty: the connection is lost
 
  private:
   std::string sqlstate_;
@@ -50,8 +48,7 @@ class Sql {
 
   // One statement, parameters as text.
   Rows rows(const std::string& sql, const std::vector<Value>& parameters = {});
-  Row row(const std::string& sql,
-          const std::vector<Value>& parameters = {});  // throws unless exactly one
+  Row row(const std::string& sql, const std::vector<Value>& parameters = {});  // throws unless exactly one
   Value value(const std::string& sql, const std::vector<Value>& parameters = {});  // one row, one column
   std::int64_t affected(const std::string& sql, const std::vector<Value>& parameters = {});
 

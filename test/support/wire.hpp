@@ -15,8 +15,7 @@ namespace wire {
 // The low `count` bytes of value, the highest first.
 inline std::string integer(std::uint64_t value, int count) {
   std::string out;
-  for (int shift = 8 * (count - 1); shift >= 0; shift -= 8)
-    out += static_cast<char>((value >> shift) & 0xFF);
+  for (int shift = 8 * (count - 1); shift >= 0; shift -= 8) out += static_cast<char>((value >> shift) & 0xFF);
   return out;
 }
 inline std::string u8(std::uint64_t value) { return integer(value, 1); }
@@ -31,9 +30,7 @@ inline std::string cstring(std::string_view text) { return std::string(text) + '
 inline std::string null() { return "n"; }
 inline std::string unchanged() { return "u"; }
 inline std::string text(std::string_view value) { return "t" + u32(value.size()) + std::string(value); }
-inline std::string binary(std::string_view value) {
-  return "b" + u32(value.size()) + std::string(value);
-}
+inline std::string binary(std::string_view value) { return "b" + u32(value.size()) + std::string(value); }
 
 using Row = std::vector<std::string>;
 
@@ -49,14 +46,11 @@ inline std::string row(const Row& values) {
 inline std::string begin(std::uint64_t commit_lsn, std::int64_t time, std::uint32_t xid) {
   return "B" + u64(commit_lsn) + u64(static_cast<std::uint64_t>(time)) + u32(xid);
 }
-inline std::string commit(std::uint64_t commit_lsn, std::uint64_t end_lsn, std::int64_t time,
-                          int flags = 0) {
+inline std::string commit(std::uint64_t commit_lsn, std::uint64_t end_lsn, std::int64_t time, int flags = 0) {
   return "C" + u8(static_cast<std::uint64_t>(flags)) + u64(commit_lsn) + u64(end_lsn) +
          u64(static_cast<std::uint64_t>(time));
 }
-inline std::string origin(std::uint64_t lsn, std::string_view name) {
-  return "O" + u64(lsn) + cstring(name);
-}
+inline std::string origin(std::uint64_t lsn, std::string_view name) { return "O" + u64(lsn) + cstring(name); }
 
 struct Column {
   std::string name;
@@ -64,8 +58,8 @@ struct Column {
   bool identity = false;
   std::int32_t modifier = -1;
 };
-inline std::string relation(std::uint32_t oid, std::string_view schema, std::string_view name,
-                            char identity, const std::vector<Column>& columns) {
+inline std::string relation(std::uint32_t oid, std::string_view schema, std::string_view name, char identity,
+                            const std::vector<Column>& columns) {
   std::string out = "R" + u32(oid) + cstring(schema) + cstring(name) + identity + u16(columns.size());
   for (const Column& column : columns) {
     out += u8(column.identity ? 1 : 0) + cstring(column.name) + u32(column.type) +

@@ -40,7 +40,8 @@ TEST_CASE("a snapshot tells inside from outside") {
   CHECK_FALSE(snapshot->inside(Xid(20)));
   CHECK(snapshot->to_string() == "10:20:10,14,15");
   CHECK(Snapshot::parse("10:10:")->running.empty());
-  for (const char* bad : {"", "10", "10:20", "20:10:", "10:20:14,10", "10:20:9", "10:20:20", "10:20:14,", "a:b:"}) {
+  for (const char* bad :
+       {"", "10", "10:20", "20:10:", "10:20:14,10", "10:20:9", "10:20:20", "10:20:14,", "a:b:"}) {
     CHECK_FALSE(Snapshot::parse(bad).has_value());
   }
 }
@@ -88,7 +89,8 @@ TEST_CASE("an interrupt ends a sleep in another thread") {
 }
 
 TEST_CASE("an error is described with its position, state and hint") {
-  const auto error = Error(ErrorKind::query, "no", "do this").with_sqlstate("42P01").at(Lsn(1)).in("table a.b");
+  const auto error =
+      Error(ErrorKind::query, "no", "do this").with_sqlstate("42P01").at(Lsn(1)).in("table a.b");
   CHECK(error.describe() == "table a.b: no\n  at: 0/1\n  SQLSTATE: 42P01\n  hint: do this");
   CHECK(remedy(ErrorKind::in_doubt) == Remedy::retry);
   CHECK(exit_status(ErrorKind::precondition) == 3);

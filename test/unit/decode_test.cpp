@@ -203,8 +203,7 @@ TEST_CASE("flags that are not known are refused with their field and offset") {
   CHECK(refusal(wire::relation(1, "s", "t", 'x', {})) ==
         "pgoutput message Relation: field replica identity at offset 9 is none of d, n, f, i");
   for (const char identity : {'d', 'n', 'f', 'i'}) {
-    CHECK(decoded<decode::Relation>(wire::relation(1, "s", "t", identity, {})).replica_identity ==
-          identity);
+    CHECK(decoded<decode::Relation>(wire::relation(1, "s", "t", identity, {})).replica_identity == identity);
   }
 }
 
@@ -219,19 +218,17 @@ TEST_CASE("rows of a kind that is not known are refused with their field and off
   CHECK(refusal(wire::insert(1, {wire::null(), "x"})) ==
         "pgoutput message Insert: field new row at offset 9 has an unknown kind of value in column 1: "
         "120");
-  CHECK(
-      refusal(wire::remove(1, 'K', {"N"})) ==
-      "pgoutput message Delete: field old row at offset 8 has an unknown kind of value in column 0: 78");
+  CHECK(refusal(wire::remove(1, 'K', {"N"})) ==
+        "pgoutput message Delete: field old row at offset 8 has an unknown kind of value in column 0: 78");
 }
 
 TEST_CASE("a length beyond the message is refused before it is used") {
   CHECK(refusal(wire::insert(1, {"t" + wire::u32(0xFFFFFFFF) + "x"})) ==
         "pgoutput message Insert: field new row at offset 13 needs 4294967295 bytes, 1 are left");
+  CHECK(contains(refusal("T" + wire::u32(0xFFFFFFFF) + wire::u8(0) + wire::u32(1)), "field relation OID"));
   CHECK(
-      contains(refusal("T" + wire::u32(0xFFFFFFFF) + wire::u8(0) + wire::u32(1)), "field relation OID"));
-  CHECK(contains(
-      refusal("R" + wire::u32(1) + wire::cstring("s") + wire::cstring("t") + "d" + wire::u16(65535)),
-      "field column flags"));
+      contains(refusal("R" + wire::u32(1) + wire::cstring("s") + wire::cstring("t") + "d" + wire::u16(65535)),
+               "field column flags"));
   CHECK(contains(refusal("M" + wire::u8(1) + wire::u64(1) + wire::cstring("p") + wire::u32(0x80000000)),
                  "field content"));
   CHECK(contains(refusal("I" + wire::u32(1) + "N" + wire::u16(65535) + "n"), "field new row"));

@@ -58,8 +58,8 @@ TEST_CASE("a transaction has its header, its relations and its changes in order"
   CHECK_FALSE(feed.assembler.in_transaction());
   feed.take(kBegin);
   CHECK(feed.assembler.in_transaction());
-  auto part = feed.last_of({kUsers, user("1", "Ann"), kPlants, wire::insert(16390, {wire::text("9")}),
-                            user("2", "Bob"), kCommit});
+  auto part = feed.last_of(
+      {kUsers, user("1", "Ann"), kPlants, wire::insert(16390, {wire::text("9")}), user("2", "Bob"), kCommit});
   CHECK_FALSE(feed.assembler.in_transaction());
   CHECK(part.first());
   CHECK(part.last());
@@ -98,20 +98,17 @@ TEST_CASE("made self-contained twice, a part has its relations once") {
   CHECK(part.memory_bytes() == after);
 }
 
-TEST_CASE(
-    "a null in an old row that holds the key only is not sent, but in the key or a whole row is NULL") {
+TEST_CASE("a null in an old row that holds the key only is not sent, but in the key or a whole row is NULL") {
   Feed feed;
   auto part = feed.last_of(
       {kBegin, kUsers, wire::remove(16384, 'K', {wire::null(), wire::null()}),
        wire::remove(16384, 'K', {wire::text("1"), wire::text("sent")}),
        wire::remove(16384, 'O', {wire::text("1"), wire::null()}),
-       wire::update(16384, 'K', {wire::text("1"), wire::null()}, {wire::text("2"), wire::null()}),
-       kCommit});
-  CHECK(
-      rows(part) ==
-      "DELETE public.users key (id NULL, name not-sent); DELETE public.users key (id '1', name 'sent'); "
-      "DELETE public.users old (id '1', name NULL); "
-      "UPDATE public.users key (id '1', name not-sent) new (id '2', name NULL)");
+       wire::update(16384, 'K', {wire::text("1"), wire::null()}, {wire::text("2"), wire::null()}), kCommit});
+  CHECK(rows(part) ==
+        "DELETE public.users key (id NULL, name not-sent); DELETE public.users key (id '1', name 'sent'); "
+        "DELETE public.users old (id '1', name NULL); "
+        "UPDATE public.users key (id '1', name not-sent) new (id '2', name NULL)");
   CHECK(part.tx().changes(0).old_row_is_key());
   CHECK_FALSE(part.tx().changes(2).old_row_is_key());
 }
@@ -119,10 +116,9 @@ TEST_CASE(
 TEST_CASE("binary and text values stand side by side in one row") {
   using namespace std::string_literals;
   Feed feed;
-  auto part =
-      feed.last_of({kBegin, kUsers, wire::insert(16384, {wire::binary("\0\1"s), wire::text("x")}),
-                    wire::insert(16384, {wire::text("1"), wire::binary("")}),
-                    wire::update(16384, {wire::text("1"), wire::unchanged()}), kCommit});
+  auto part = feed.last_of({kBegin, kUsers, wire::insert(16384, {wire::binary("\0\1"s), wire::text("x")}),
+                            wire::insert(16384, {wire::text("1"), wire::binary("")}),
+                            wire::update(16384, {wire::text("1"), wire::unchanged()}), kCommit});
   CHECK(rows(part) ==
         "INSERT public.users new (id \\x0001, name 'x'); INSERT public.users new (id '1', name \\x); "
         "UPDATE public.users new (id '1', name unchanged)");
@@ -147,12 +143,11 @@ TEST_CASE("a truncate and a transactional message are changes, another message i
   Feed feed;
   CHECK_FALSE(feed.take(wire::message(false, 0x90, "now", "x")).has_value());
   auto part = feed.last_of({kBegin, kUsers, kPlants, wire::truncate({16390, 16384}, 3),
-                            wire::message(false, 0x95, "now", "x"),
-                            wire::message(true, 0x98, "walign", "a"), wire::truncate({16384}), kCommit});
-  CHECK(
-      rows(part) ==
-      "TRUNCATE public.plants public.users cascade restart-identity; MESSAGE \"walign\" at 0/98 \\x61; "
-      "TRUNCATE public.users");
+                            wire::message(false, 0x95, "now", "x"), wire::message(true, 0x98, "walign", "a"),
+                            wire::truncate({16384}), kCommit});
+  CHECK(rows(part) ==
+        "TRUNCATE public.plants public.users cascade restart-identity; MESSAGE \"walign\" at 0/98 \\x61; "
+        "TRUNCATE public.users");
 }
 
 // ------------------------------------------------------------------------------------------- relations
@@ -160,17 +155,15 @@ TEST_CASE("a truncate and a transactional message are changes, another message i
 TEST_CASE("a relation described again in the middle of a transaction has both descriptions") {
   Feed feed;
   const std::string renamed = wire::relation(16384, "public", "people", 'd', {{"id", 23, true}});
-  auto part =
-      feed.last_of({kBegin, kUsers, user("1", "a"), renamed, wire::insert(16384, {wire::text("2")}),
-                    wire::insert(16384, {wire::text("3")}), kCommit});
+  auto part = feed.last_of({kBegin, kUsers, user("1", "a"), renamed, wire::insert(16384, {wire::text("2")}),
+                            wire::insert(16384, {wire::text("3")}), kCommit});
   CHECK(part.relations().size() == 2);
   CHECK(rows(part) ==
         "INSERT public.users new (id '1', name 'a'); INSERT public.people new (id '2'); "
         "INSERT public.people new (id '3')");
 }
 
-TEST_CASE(
-    "a part keeps its descriptions when they are replaced, and is read after its Assembler is gone") {
+TEST_CASE("a part keeps its descriptions when they are replaced, and is read after its Assembler is gone") {
   std::optional<event::TransactionPart> part;
   {
     Feed feed;
@@ -183,11 +176,10 @@ TEST_CASE(
 TEST_CASE("types are named by the TYPE before, by PostgreSQL's own list, or not at all") {
   Feed feed;
   feed.take(wire::type(16400, "app", "mood"));
-  auto part =
-      feed.last_of({kBegin,
-                    wire::relation(5, "s", "t", 'i',
-                                   {{"a", 16400}, {"b", 1700, true, 655366}, {"c", 16401}, {"d", 9999}}),
-                    wire::truncate({5}), kCommit});
+  auto part = feed.last_of(
+      {kBegin,
+       wire::relation(5, "s", "t", 'i', {{"a", 16400}, {"b", 1700, true, 655366}, {"c", 16401}, {"d", 9999}}),
+       wire::truncate({5}), kCommit});
   CHECK(event_text::relation(*part.relations()[0]) ==
         "s.t oid 5 identity index: a app.mood, b* pg_catalog.numeric(655366), c \"\".\"\", d "
         "pg_catalog.\"\"");
@@ -253,13 +245,11 @@ TEST_CASE("what can only stand inside a transaction is refused outside") {
   feed.take(kUsers);
   CHECK(feed.refusal(kCommit) == "COMMIT at 0/100 without a BEGIN");
   CHECK(feed.refusal(user("1", "a")) == "INSERT outside a transaction");
-  CHECK(feed.refusal(wire::update(16384, {wire::null(), wire::null()})) ==
-        "UPDATE outside a transaction");
+  CHECK(feed.refusal(wire::update(16384, {wire::null(), wire::null()})) == "UPDATE outside a transaction");
   CHECK(feed.refusal(wire::remove(16384, 'K', {wire::null(), wire::null()})) ==
         "DELETE outside a transaction");
   CHECK(feed.refusal(wire::truncate({16384})) == "TRUNCATE outside a transaction");
-  CHECK(feed.refusal(wire::message(true, 1, "p", "")) ==
-        "a transactional message outside a transaction");
+  CHECK(feed.refusal(wire::message(true, 1, "p", "")) == "a transactional message outside a transaction");
   CHECK(feed.refusal(wire::origin(1, "o")) == "ORIGIN outside a transaction");
 }
 

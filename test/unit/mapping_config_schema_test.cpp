@@ -25,12 +25,8 @@ std::set<std::string> names_of(const nlohmann::json& properties) {
 nlohmann::json property(const nlohmann::json& schema, const std::string& name) {
   return schema.at("properties").at(name);
 }
-nlohmann::json table_schema(const nlohmann::json& schema) {
-  return schema["$defs"]["table"]["anyOf"][2];
-}
-nlohmann::json column_schema(const nlohmann::json& schema) {
-  return schema["$defs"]["column"]["anyOf"][2];
-}
+nlohmann::json table_schema(const nlohmann::json& schema) { return schema["$defs"]["table"]["anyOf"][2]; }
+nlohmann::json column_schema(const nlohmann::json& schema) { return schema["$defs"]["column"]["anyOf"][2]; }
 
 ConfigError refused(const std::string& yaml) {
   try {
@@ -87,8 +83,8 @@ TEST_CASE("the schema and parse know the same keys") {
 
 TEST_CASE("every key of the schema has a reader, a description and its default") {
   const auto schema = nlohmann::json::parse(json_schema());
-  const auto shown = show(
-      parse("{migration: m, source: host=a, target: host=b, state: s, tables: [t]}", "t", no_variables));
+  const auto shown =
+      show(parse("{migration: m, source: host=a, target: host=b, state: s, tables: [t]}", "t", no_variables));
   for (const auto& [name, value] : schema["properties"].items()) {
     CHECK_FALSE(value["description"].get<std::string>().empty());
     if (!value.contains("properties")) continue;
@@ -97,8 +93,8 @@ TEST_CASE("every key of the schema has a reader, a description and its default")
       CHECK(refused(name + ": {" + inner + ": [[]]}").message().find(name + "." + inner + " must be") !=
             std::string::npos);
       REQUIRE(setting.contains("default"));
-      const auto standard = setting["default"].is_string() ? setting["default"].get<std::string>()
-                                                           : setting["default"].dump();
+      const auto standard =
+          setting["default"].is_string() ? setting["default"].get<std::string>() : setting["default"].dump();
       CHECK(shown.find("  " + inner + ": " + (standard.empty() ? "\"\"" : standard) + "\n") !=
             std::string::npos);
     }
@@ -120,8 +116,7 @@ TEST_CASE("the schema refuses what parse refuses, where a pattern or a bound can
   const auto backfill = property(schema, "backfill");
   CHECK(property(backfill, "workers")["anyOf"][0]["minimum"] == 1);
   CHECK(property(backfill, "workers")["anyOf"][0]["maximum"] == 64);
-  CHECK(property(backfill, "chunk_bytes")["anyOf"][1]["pattern"] ==
-        "^[0-9]+ *(B|kB|KiB|MB|MiB|GB|GiB)$");
+  CHECK(property(backfill, "chunk_bytes")["anyOf"][1]["pattern"] == "^[0-9]+ *(B|kB|KiB|MB|MiB|GB|GiB)$");
   CHECK(property(schema, "existing_rows")["anyOf"][0]["enum"] ==
         nlohmann::json({"refuse", "empty", "adopt"}));
 }

@@ -84,9 +84,9 @@ std::string hard_text(Random& random) {
                                                   "?"};
   std::string out = coin(random) ? "x" : ".";  // not blank
   for (auto count = between(random, 0, 6); count > 0; --count) {
-    out.insert(static_cast<std::size_t>(between(random, 0, 1)) * out.size(),
-               pieces[static_cast<std::size_t>(
-                   between(random, 0, static_cast<std::int64_t>(pieces.size()) - 1))]);
+    out.insert(
+        static_cast<std::size_t>(between(random, 0, 1)) * out.size(),
+        pieces[static_cast<std::size_t>(between(random, 0, static_cast<std::int64_t>(pieces.size()) - 1))]);
   }
   return out;
 }
@@ -208,8 +208,8 @@ TEST_CASE("what show writes is read back as the same configuration") {
 }
 
 TEST_CASE("the reference example is shown whole and read back") {
-  const auto config = without_places(
-      load(std::string(WALIGN_TEST_DATA) + "/config/interface-example.yaml", no_variables));
+  const auto config =
+      without_places(load(std::string(WALIGN_TEST_DATA) + "/config/interface-example.yaml", no_variables));
   const auto text = show(config);
   CHECK(read_back(config) == config);
   CHECK(text.find("  - from: public.users\n    to: public.users_async\n    one_way: false\n") !=

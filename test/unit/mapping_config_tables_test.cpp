@@ -50,12 +50,11 @@ TEST_CASE("a table that is not one is refused with what to write instead") {
   CHECK(begins(problem_in_tables("- 'a b'"), "6:3: \"a b\": a name with other characters"));
   CHECK(begins(problem_in_tables("- '\"a.b'"), "6:3: \"\"a.b\": a double quote is not closed"));
   CHECK(begins(problem_in_tables("- " + std::string(64, 'x')), "6:3: \"xxxx"));
-  CHECK(begins(problem_in_tables("- a: b\n  c: d"),
-               "6:3: a table of the short form has more than one pair"));
+  CHECK(begins(problem_in_tables("- a: b\n  c: d"), "6:3: a table of the short form has more than one pair"));
   CHECK(begins(problem_in_tables("- a: b\n  where: x"),
                "6:3: a table is neither the short form nor the long one"));
-  CHECK(begins(problem_in_tables("- a: {to: b}"),
-               "6:6: the target of a short form must be a name, not a map"));
+  CHECK(
+      begins(problem_in_tables("- a: {to: b}"), "6:6: the target of a short form must be a name, not a map"));
   CHECK(begins(problem_in_tables("- to: b"), "6:3: a table has no \"from\""));
   CHECK(begins(problem_in_tables("- where: b"), "6:3: a table has no \"from\""));
   CHECK(problem_in_tables("- form: a\n  to: b") ==
@@ -141,8 +140,8 @@ TEST_CASE("a column's rule that is not one is refused") {
   CHECK(begins(problem("a: {sql: x, from: y}"), "7:25: from means nothing without values"));
   CHECK(begins(problem("a: {values: {}}"), "7:25: values must be a map, not an empty one"));
   CHECK(begins(problem("a: {values: {A: x, A: y}}"), "7:32: a source value is given twice"));
-  CHECK(begins(problem("a: {values: {A: [x]}}"),
-               "7:29: a target value must be one value or null, not a list"));
+  CHECK(
+      begins(problem("a: {values: {A: [x]}}"), "7:29: a target value must be one value or null, not a list"));
   CHECK(begins(problem("a: {sql: ' '}"), "7:22: sql is empty"));
   CHECK(begins(problem("'${HOST}': x"), "7:13: a variable in a key is not replaced"));
 }

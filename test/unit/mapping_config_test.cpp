@@ -149,8 +149,8 @@ TEST_CASE("every setting can be given a value that is not its default") {
   CHECK(config.verify.every == milliseconds(1'000));
   CHECK(config.journal == Journal{2'000'000'000, milliseconds(259'200'000)});
   CHECK(config.gates == Gates{7, milliseconds(0), 1, 2, milliseconds(180'000), milliseconds(240'000)});
-  CHECK(config.cutover == Cutover{milliseconds(6'000), milliseconds(7), 8, milliseconds(9'000), 0, "a",
-                                  "b", "c d", "e", milliseconds(3'600'000)});
+  CHECK(config.cutover == Cutover{milliseconds(6'000), milliseconds(7), 8, milliseconds(9'000), 0, "a", "b",
+                                  "c d", "e", milliseconds(3'600'000)});
 }
 
 TEST_CASE("ten mistakes are ten problems in the order of the file") {
@@ -175,8 +175,7 @@ TEST_CASE("keys that are missing, unknown or there twice are problems") {
   CHECK(problem_in_lines("tabels: [x]") == "6:1: unknown key \"tabels\" (did you mean \"tables\"?)");
   CHECK(problem_in_lines("verify: {evry: 1h}") ==
         "6:10: unknown key \"evry\" in verify (did you mean \"every\"?)");
-  CHECK(problem_in_lines("verify: {zebra: 1h}") ==
-        "6:10: unknown key \"zebra\" in verify (known: every)");
+  CHECK(problem_in_lines("verify: {zebra: 1h}") == "6:10: unknown key \"zebra\" in verify (known: every)");
   CHECK(begins(problem_in_lines("<<: {http: x}"), "6:1: unknown key (merge keys are not supported"));
   CHECK(begins(problem_in_lines("? [a]\n: b"), "6:3: a key is a list"));
   CHECK(begins(problem_in_lines("state: x"), "6:1: duplicate key \"state\" (it is already at 4:1)"));
@@ -191,8 +190,7 @@ TEST_CASE("keys that are missing, unknown or there twice are problems") {
 TEST_CASE("values of the wrong type or out of range are problems") {
   CHECK(begins(problem_in_lines("backfill: {workers: 0}"),
                "6:21: backfill.workers must be at least 1, not \"0\""));
-  CHECK(
-      begins(problem_in_lines("backfill: {workers: 65}"), "6:21: backfill.workers must be at most 64"));
+  CHECK(begins(problem_in_lines("backfill: {workers: 65}"), "6:21: backfill.workers must be at most 64"));
   CHECK(begins(problem_in_lines("backfill: {workers: 1.5}"),
                "6:21: backfill.workers must be an integer, not \"1.5\""));
   CHECK(begins(problem_in_lines("backfill: {workers: '2'}"),
@@ -212,10 +210,9 @@ TEST_CASE("values of the wrong type or out of range are problems") {
   CHECK(begins(problem_in_lines("journal: {keep: 8589934592GiB}"), "6:17: journal.keep is too large"));
   CHECK(with_lines("journal: {keep: 8589934591GiB}").journal.keep_bytes == 9'223'372'035'781'033'984);
   CHECK(with_lines("journal: {keep: 9223372036854775807}").journal.keep_bytes == INT64_MAX);
-  CHECK(begins(problem_in_lines("journal: {keep: 9223372036854775808}"),
-               "6:17: journal.keep is too large"));
-  CHECK(begins(problem_in_lines("journal: {keep_for: 106751991168d}"),
-               "6:21: journal.keep_for is too large"));
+  CHECK(begins(problem_in_lines("journal: {keep: 9223372036854775808}"), "6:17: journal.keep is too large"));
+  CHECK(
+      begins(problem_in_lines("journal: {keep_for: 106751991168d}"), "6:21: journal.keep_for is too large"));
   CHECK(begins(problem_in_lines("journal: {keep_for: 40000d}"),
                "6:21: journal.keep_for must be at most 36500d"));
   CHECK(begins(problem_in_lines("verify: {every: 60}"), "6:17: verify.every: \"60\" has no unit"));
@@ -241,11 +238,9 @@ TEST_CASE("values of the wrong type or out of range are problems") {
 
 TEST_CASE("a migration's name is one that a slot can have") {
   const auto name = [](const std::string& text) {
-    return problems_of("migration: '" + text +
-                       "'\nsource: host=a\ntarget: host=b\nstate: s\ntables: [t]");
+    return problems_of("migration: '" + text + "'\nsource: host=a\ntarget: host=b\nstate: s\ntables: [t]");
   };
-  for (const std::string good :
-       {"a", "0", "users-async_2", "a23456789012345678901234567890123456789_1"}) {
+  for (const std::string good : {"a", "0", "users-async_2", "a23456789012345678901234567890123456789_1"}) {
     CHECK(name(good) == "none");
   }
   for (const std::string bad :
@@ -269,8 +264,7 @@ TEST_CASE("connection strings are checked for their form") {
   CHECK(begins(source("myhost"), "t.yaml:2:9: source has no key=value at character 1"));
   CHECK(begins(source("host=a myhost"), "t.yaml:2:9: source has no key=value at character 8"));
   CHECK(begins(source("host='a"), "t.yaml:2:9: source has a quote at character 6 that is not closed"));
-  CHECK(begins(source("host='a\\\\'"),
-               "t.yaml:2:9: source has a quote at character 6 that is not closed"));
+  CHECK(begins(source("host='a\\\\'"), "t.yaml:2:9: source has a quote at character 6 that is not closed"));
   CHECK(begins(source("postgres://u:a b@h"), "t.yaml:2:9: source has a space at character 15"));
   CHECK(begins(source("postgres://u%zz@h"), "t.yaml:2:9: source has a '%' at character 13"));
 }
@@ -283,8 +277,7 @@ TEST_CASE("variables are replaced in values, once, and never read as YAML") {
   CHECK(with_lines("cutover: {switch_hook: '${HOST}-$${HOST}-$HOST-$$$${X}'}").cutover.switch_hook ==
         "db.example-${HOST}-$HOST-$$${X}");
   CHECK(with_lines("cutover: {switch_hook: '${TRICK}'}").cutover.switch_hook == "a\nmigration: b");
-  CHECK(with_lines("backfill: {workers: '${WORKERS}', chunk_rows: '1${WORKERS}'}").backfill.workers ==
-        7);
+  CHECK(with_lines("backfill: {workers: '${WORKERS}', chunk_rows: '1${WORKERS}'}").backfill.workers == 7);
   CHECK(rule("- {from: a, one_way: '${YES}'}").one_way);
   CHECK(rule("- '${HOST}: ${YES}'").to == TableName{"public", "true"});
   CHECK(begins(problem_in_tables("- '${SCHEMA}'"), "6:3: a table's name: a name with other characters"));
@@ -296,13 +289,11 @@ TEST_CASE("a variable that cannot be replaced is a problem where it stands") {
   CHECK(begins(problem_in_lines("slot: '${'"), "6:7: a ${ does not begin a variable"));
   CHECK(begins(problem_in_lines("slot: '${}'"), "6:7: a ${ does not begin a variable"));
   CHECK(begins(problem_in_lines("slot: '${1A}'"), "6:7: a ${ does not begin a variable"));
-  CHECK(begins(problem_in_lines("slot: '${LATIN1}'"),
-               "6:7: the environment variable LATIN1 is not UTF-8"));
+  CHECK(begins(problem_in_lines("slot: '${LATIN1}'"), "6:7: the environment variable LATIN1 is not UTF-8"));
   CHECK(begins(problem_in_lines("${HOST}: x"), "6:1: a variable in a key is not replaced"));
   CHECK(begins(problem_in_tables("- '${EMPTY}'"), "6:3: a table's name: a part of the name is empty"));
-  for (const std::string line :
-       {"slot: ${PASSWORD}-", "http: ${PASSWORD}", "verify: {every: '${PASSWORD}'}",
-        "backfill: {workers: '${PASSWORD}'}", "schema_change: ${PASSWORD}"}) {
+  for (const std::string line : {"slot: ${PASSWORD}-", "http: ${PASSWORD}", "verify: {every: '${PASSWORD}'}",
+                                 "backfill: {workers: '${PASSWORD}'}", "schema_change: ${PASSWORD}"}) {
     const auto message = problem_in_lines(line);
     CHECK(message.find("6:") == 0);
     CHECK(message.find("hunter2") == std::string::npos);
@@ -330,9 +321,8 @@ TEST_CASE("the text itself must be one document of YAML in UTF-8") {
   CHECK(begins(problem_in_lines("slot: !mine x"), "6:7: a YAML tag has no meaning here"));
   CHECK(with_lines("slot: !!str 12").slot == "12");
   CHECK(begins(problem_in_lines("gates: {\xC3\xA9: 1, max_lag: x}"), "6:9: unknown key"));
-  CHECK(
-      problem_in_lines("gates: {\xC3\xA9: 1, max_lag: x}").find("6:24: gates.max_lag must be a size") !=
-      std::string::npos);
+  CHECK(problem_in_lines("gates: {\xC3\xA9: 1, max_lag: x}").find("6:24: gates.max_lag must be a size") !=
+        std::string::npos);
 }
 
 TEST_CASE("anchors and aliases are the same value again") {

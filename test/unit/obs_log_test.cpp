@@ -141,8 +141,7 @@ std::string json_line(const std::function<void()>& action) {
 
 std::size_t count(const std::string& text, std::string_view what) {
   std::size_t found = 0;
-  for (auto at = text.find(what); at != std::string::npos; at = text.find(what, at + what.size()))
-    ++found;
+  for (auto at = text.find(what); at != std::string::npos; at = text.find(what, at + what.size())) ++found;
   return found;
 }
 
@@ -150,10 +149,9 @@ std::size_t count(const std::string& text, std::string_view what) {
 
 TEST_CASE("a text log line is time, level, message and fields") {
   CHECK(text_line([] { info("started"); }) == " info  started\n");
-  CHECK(
-      text_line([] {
-        warn("slot lags", {{"slot", "walign_x"}, {"lag_bytes", 12}, {"lsn", Lsn(0x100)}, {"ok", false}});
-      }) == " warn  slot lags slot=walign_x lag_bytes=12 lsn=0/100 ok=false\n");
+  CHECK(text_line([] {
+          warn("slot lags", {{"slot", "walign_x"}, {"lag_bytes", 12}, {"lsn", Lsn(0x100)}, {"ok", false}});
+        }) == " warn  slot lags slot=walign_x lag_bytes=12 lsn=0/100 ok=false\n");
   CHECK(text_line([] {
           error("x", {{"why", "two words"}, {"what", ""}, {"sql", "a=\"b\\c\""}});
         }) == " error x why=\"two words\" what=\"\" sql=\"a=\\\"b\\\\c\\\"\"\n");
@@ -181,18 +179,15 @@ TEST_CASE("whatever a field holds, a log line stays one line and cannot steer a 
   CHECK(json_line([&] { info(nasty); }) ==
         R"({"time":"","level":"info","message":"a\nb\r\tc\u001b[2J\u007f\u009b\u2028z)"
         "\xEF\xBF\xBD\"}\n");
-  CHECK(text_line([] {
-          info("zahlung für 日本 😀", {{"k", "für"}});
-        }) == " info  zahlung für 日本 😀 k=für\n");
+  CHECK(text_line([] { info("zahlung für 日本 😀", {{"k", "für"}}); }) == " info  zahlung für 日本 😀 k=für\n");
   const std::string zero("a\0b", 3);
   CHECK(text_line([&] { info(zero); }) == " info  a\\x00b\n");
 }
 
 TEST_CASE("bytes that are not UTF-8 are told from those that are") {
   // Cut short, overlong, a surrogate, above U+10FFFF, a continuation alone.
-  for (const char* bad :
-       {"\xc3", "\xe2\x80", "\xf0\x9f\x98", "\xc0\xaf", "\xe0\x80\xaf", "\xf0\x80\x80\xaf",
-        "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xf5\x80\x80\x80", "\x80", "\xc3("}) {
+  for (const char* bad : {"\xc3", "\xe2\x80", "\xf0\x9f\x98", "\xc0\xaf", "\xe0\x80\xaf", "\xf0\x80\x80\xaf",
+                          "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xf5\x80\x80\x80", "\x80", "\xc3("}) {
     INFO(bad);
     CHECK(escape_text(bad).find("\\x") == 0);
     CHECK(quote_json(bad).find("\"\xEF\xBF\xBD") == 0);
@@ -229,8 +224,7 @@ TEST_CASE("levels are read by their names") {
                                     {"off", Level::off}}) {
     CHECK(parse_level(word) == level);
   }
-  for (const char* bad : {"", "INFO", "warning", "info ", "err"})
-    CHECK_FALSE(parse_level(bad).has_value());
+  for (const char* bad : {"", "INFO", "warning", "info ", "err"}) CHECK_FALSE(parse_level(bad).has_value());
 }
 
 TEST_CASE("an error is logged with its position, SQLSTATE and hint") {
@@ -238,8 +232,7 @@ TEST_CASE("an error is logged with its position, SQLSTATE and hint") {
       Error(ErrorKind::query, "no such table", "create it").with_sqlstate("42P01").at(Lsn(0x1F));
   CHECK(text_line([&] { log_error(Level::error, "applying", whole); }) ==
         " error applying: no such table lsn=0/1F sqlstate=42P01 hint=\"create it\"\n");
-  CHECK(text_line([] { log_error(Level::warn, "x", Error(ErrorKind::bug, "a\nb")); }) ==
-        " warn  x: a\\nb\n");
+  CHECK(text_line([] { log_error(Level::warn, "x", Error(ErrorKind::bug, "a\nb")); }) == " warn  x: a\\nb\n");
   CHECK(text_line([] { log_error(Level::warn, "", Error(ErrorKind::bug, "b")); }) == " warn  b\n");
 }
 

@@ -17,8 +17,7 @@ bool has_line(const std::string& text, const std::string& line) {
 
 TEST_CASE("metrics are written in Prometheus' text format") {
   Metrics metrics;
-  metrics
-      .counter("walign_rows_total", "Rows applied.", {{"table", "public.a"}, {"direction", "forward"}})
+  metrics.counter("walign_rows_total", "Rows applied.", {{"table", "public.a"}, {"direction", "forward"}})
       .add(3);
   metrics.gauge("walign_lag_bytes", "Lag.").set(1.5);
   auto& seconds = metrics.histogram("walign_batch_seconds", "Time of a batch.", {0.1, 1});

@@ -42,17 +42,15 @@ TEST_CASE("what the disk refuses is told with its remedy") {
   CHECK(full.kind() == ErrorKind::storage);
   CHECK(says(full, "make room"));
   CHECK(says(rocks_error("/d", "write to it", Status::NoSpace()), "make room"));
-  const auto denied =
-      rocks_error("/d", "open it", Status::IOError("While open a file", "Permission denied"));
+  const auto denied = rocks_error("/d", "open it", Status::IOError("While open a file", "Permission denied"));
   CHECK(denied.kind() == ErrorKind::precondition);
   CHECK(rocks_error("/d", "open it", Status::IOError("x", "Read-only file system")).kind() ==
         ErrorKind::precondition);
   const auto damaged = rocks_error("/d", "open it", Status::Corruption("checksum mismatch"));
   CHECK(damaged.kind() == ErrorKind::storage);
   CHECK(says(damaged, "mv /d /d.damaged"));
-  CHECK(
-      says(rocks_error("/d", "open it", Status::InvalidArgument("Column families not opened: journal")),
-           "a newer walign"));
+  CHECK(says(rocks_error("/d", "open it", Status::InvalidArgument("Column families not opened: journal")),
+             "a newer walign"));
   CHECK(os_error("open", "/d", ENOSPC).kind() == ErrorKind::storage);
   CHECK(os_error("open", "/d", EIO).kind() == ErrorKind::storage);
   CHECK(os_error("open", "/d", EACCES).kind() == ErrorKind::precondition);

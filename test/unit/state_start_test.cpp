@@ -29,8 +29,7 @@ Lsn get_lsn(const Words& words, const std::string& key) {
 // Every word must mean something: a typing error would otherwise test another case.
 void check_words(const Facts& facts) {
   const std::map<std::string, std::string> known = {
-      {"config",
-       " brought system timeline database slot mapping flushed target_system target_database "},
+      {"config", " brought system timeline database slot mapping flushed target_system target_database "},
       {"slot", " confirmed plugin database wal_status temporary two_phase pid "},
       {"target", " position system timeline database slot mapping "},
       {"store", " durable empty system timeline database slot "}};
@@ -73,8 +72,7 @@ StoreFacts store_of(const Words& words) {
   if (words.count("empty") > 0) return store;
   store.identity.set_migration("x");
   store.identity.set_source_system_id(get(words, "system", "7001"));
-  store.identity.set_source_timeline(
-      static_cast<std::uint32_t>(std::stoul(get(words, "timeline", "1"))));
+  store.identity.set_source_timeline(static_cast<std::uint32_t>(std::stoul(get(words, "timeline", "1"))));
   store.identity.set_source_database(get(words, "database", "app"));
   store.identity.set_slot(get(words, "slot", "walign_x"));
   store.identity.set_target_system_id("8001");

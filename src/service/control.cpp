@@ -1,0 +1,132 @@
+// Copyright the walign authors. SPDX-License-Identifier: Apache-2.0
+//
+// The control socket: what it answers, and both its ends.
+#include <unistd.h>
+
+#include "web_server.hpp"
+
+namespace walign::service {
+
+namespace {
+
+constexpr int kThreads = 2;  // so that a status is told while a dead letter's retry waits for its turn
+constexpr std::string_view kDeadLetters = "/v1/dead-letters/";
+
+std::string quoted(std::string_view text) { return cat('"', text, '"'); }
+
+Answer done() { return {200, "application/json", "{\"done\": true}\n"}; }
+
+Answer hold_or_release(const Request& request, const std::function<void()>& act) {
+  const auto what = request.query.find("what");
+  if (what == request.query.end() || (what->second != "apply" && what->second != "backfill")) {
+    return error_answer(400,
+                        cat(what == request.query.end() ? "?what= is missing" : quoted(what->second),
+                            ": what is it that is to be held or released?"),
+                        "what=apply or what=backfill");
+  }
+  if (what->second == "backfill") {
+    return error_answer(409, "there is no backfill running",
+                        "pause apply holds the stream; walign status says what runs");
+  }
+  act();
+  return done();
+}
+
+std::optional<std::int64_t> parse_id(std::string_view text) {
+  std::int64_t id = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), id);
+  if (error != std::errc() || end != text.data() + text.size() || id <= 0) return std::nullopt;
+  return id;
+}
+
+Answer not_found(const Request& request) {
+  return error_answer(404, cat("there is no ", request.method, " ", request.path),
+                      "is the sidecar of another version than this program?");
+}
+
+// /v1/dead-letters/ID/retry and /v1/dead-letters/ID/discard
+Answer dead_letter(const Handlers& handlers, const Request& request) {
+  const std::string_view rest = std::string_view(request.path).substr(kDeadLetters.size());
+  const auto slash = rest.find('/');
+  const std::string_view verb = slash == std::string_view::npos ? "" : rest.substr(slash + 1);
+  if (verb != "retry" && verb != "discard") return not_found(request);
+  const auto id = parse_id(rest.substr(0, slash));
+  if (!id) {
+    return error_answer(400, cat(quoted(rest.substr(0, slash)), " is not a dead letter's number"),
+                        "walign dead-letters list has them");
+  }
+  (verb == "retry" ? handlers.retry_dead_letter : handlers.discard_dead_letter)(*id);
+  return done();
+}
+
+Answer respond(const Handlers& handlers, const Request& request) {
+  const bool get = request.method == "GET";
+  const bool post = request.method == "POST";
+  if (get && request.path == "/v1/status") return {200, "application/json", status_json(handlers.status())};
+  if (post && request.path == "/v1/pause") return hold_or_release(request, handlers.pause_apply);
+  if (post && request.path == "/v1/resume") return hold_or_release(request, handlers.resume_apply);
+  if (post && request.path.starts_with(kDeadLetters)) return dead_letter(handlers, request);
+  return not_found(request);
+}
+
+}  // namespace
+
+Respond control_responder(Handlers handlers) {
+  return [handlers = std::move(handlers)](const Request& request) { return respond(handlers, request); };
+}
+
+Handlers handlers_of(stream::Sidecar& sidecar, const obs::Metrics& metrics, const config::Config& config) {
+  constexpr std::chrono::seconds kBatchEnds(30);
+  Handlers out;
+  out.status = [&sidecar] { return sidecar.status(); };
+  out.metrics = [&metrics] { return metrics.text(); };
+  out.pause_apply = [&sidecar] { sidecar.pause_apply(); };
+  out.resume_apply = [&sidecar] { sidecar.resume_apply(); };
+  out.retry_dead_letter = [&sidecar, kBatchEnds](std::int64_t id) {
+    sidecar.retry_dead_letter(id, kBatchEnds);
+  };
+  out.discard_dead_letter = [&sidecar, kBatchEnds](std::int64_t id) {
+    sidecar.discard_dead_letter(id, kBatchEnds);
+  };
+  out.max_lag_bytes = config.gates.max_lag_bytes;
+  return out;
+}
+
+ControlServer::ControlServer(const std::string& state_directory, Handlers handlers)
+    : path_(control_path(state_directory)),
+      server_(std::make_unique<WebServer>(listen_unix(path_), control_responder(std::move(handlers)),
+                                          kThreads)) {}
+
+ControlServer::~ControlServer() {
+  ::unlink(path_.c_str());  // first: who finds it can still reach us
+  server_.reset();
+}
+
+// ------------------------------------------------------------------------------------------- client
+
+ControlClient::ControlClient(const std::string& state_directory) : path_(control_path(state_directory)) {}
+
+bool ControlClient::sidecar_runs() const { return somebody_listens(path_); }
+
+std::optional<std::string> ControlClient::status_json() const {
+  if (!sidecar_runs()) return std::nullopt;
+  auto answer = request_over(path_, "GET", "/v1/status");
+  if (answer.status != 200) throw error_of(answer);
+  return std::move(answer.body);
+}
+
+void ControlClient::post(const std::string& target) const {
+  if (!sidecar_runs()) {
+    throw Error(ErrorKind::precondition, cat("no sidecar runs here: nobody listens on ", path_),
+                "start it with `walign run`, or choose its configuration with -c");
+  }
+  const auto answer = request_over(path_, "POST", target);
+  if (answer.status != 200) throw error_of(answer);
+}
+
+void ControlClient::pause(const std::string& what) const { post(cat("/v1/pause?what=", what)); }
+void ControlClient::resume(const std::string& what) const { post(cat("/v1/resume?what=", what)); }
+void ControlClient::retry_dead_letter(std::int64_t id) const { post(cat(kDeadLetters, id, "/retry")); }
+void ControlClient::discard_dead_letter(std::int64_t id) const { post(cat(kDeadLetters, id, "/discard")); }
+
+}  // namespace walign::service

@@ -1,0 +1,39 @@
+// Copyright the walign authors. SPDX-License-Identifier: Apache-2.0
+//
+// A request and its answer as plain values, so that what is answered can be told without knowing how it travels.
+#pragma once
+
+#include <map>
+
+#include "walign/service.hpp"
+
+namespace walign::service {
+
+struct Request {
+  std::string method;
+  std::string path;                          // decoded, without the query
+  std::map<std::string, std::string> query;  // the first of each name
+};
+
+struct Answer {
+  int status = 200;
+  std::string type = "application/json";
+  std::string body;
+};
+
+// Called by several threads at once. May throw: an Error becomes an answer as error_answer() says.
+using Respond = std::function<Answer(const Request&)>;
+
+// What the two servers answer.
+Respond control_responder(Handlers handlers);
+Respond http_responder(Handlers handlers);
+// A plain page of where the stream is and what to type, complete in itself.
+std::string status_page(const stream::Status& status, const std::optional<std::string>& not_ready);
+
+// {"error", "hint"}
+Answer error_answer(int status, std::string_view message, std::string_view hint);
+Answer error_answer(const Error& error);
+// The Error that such an answer tells of, on the client's side.
+Error error_of(const Answer& answer);
+
+}  // namespace walign::service

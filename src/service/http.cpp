@@ -1,0 +1,67 @@
+// Copyright the walign authors. SPDX-License-Identifier: Apache-2.0
+//
+// The read-only pages.
+#include "web_server.hpp"
+
+namespace walign::service {
+
+namespace {
+
+constexpr int kThreads = 3;
+constexpr const char* kPlain = "text/plain; charset=utf-8";
+
+Answer ready(const Handlers& handlers) {
+  const auto why = why_not_ready(handlers.status(), handlers.max_lag_bytes);
+  if (why) return {503, kPlain, cat("not ready: ", *why, "\n")};
+  return {200, kPlain, "ready\n"};
+}
+
+Answer page(const Handlers& handlers) {
+  const auto status = handlers.status();
+  return {200, "text/html; charset=utf-8",
+          status_page(status, why_not_ready(status, handlers.max_lag_bytes))};
+}
+
+Answer respond(const Handlers& handlers, const Request& request) {
+  if (request.method != "GET" && request.method != "HEAD") {
+    return error_answer(405, cat(request.method, " is not for here: these pages are read-only"),
+                        "steer with the walign command, on the machine of the sidecar");
+  }
+  if (request.path == "/healthz") return {200, kPlain, "ok\n"};
+  if (request.path == "/readyz") return ready(handlers);
+  if (request.path == "/metrics")
+    return {200, "text/plain; version=0.0.4; charset=utf-8", handlers.metrics()};
+  if (request.path == "/v1/status") return {200, "application/json", status_json(handlers.status())};
+  if (request.path == "/") return page(handlers);
+  return error_answer(404, cat("there is no page ", request.path),
+                      "there are /, /healthz, /readyz, /metrics and /v1/status");
+}
+
+}  // namespace
+
+std::optional<std::string> why_not_ready(const stream::Status& status, std::int64_t max_lag_bytes) {
+  if (status.paused) return "apply is paused (walign resume apply)";
+  if (!status.connected) {
+    return status.last_error.empty() ? "not streaming" : cat("not streaming: ", status.last_error);
+  }
+  if (status.phase != "streaming") return cat("the phase is ", status.phase);
+  if (!status.lag_bytes) return "the lag is not known yet";
+  if (*status.lag_bytes > max_lag_bytes) {
+    return cat("the lag is ", *status.lag_bytes, " bytes, gates.max_lag is ", max_lag_bytes);
+  }
+  return std::nullopt;
+}
+
+Respond http_responder(Handlers handlers) {
+  return [handlers = std::move(handlers)](const Request& request) { return respond(handlers, request); };
+}
+
+HttpServer::HttpServer(const std::string& address, Handlers handlers) {
+  Socket listening = listen_tcp(address);
+  port_ = port_of(listening);
+  server_ = std::make_unique<WebServer>(std::move(listening), http_responder(std::move(handlers)), kThreads);
+}
+
+HttpServer::~HttpServer() = default;
+
+}  // namespace walign::service

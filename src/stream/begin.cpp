@@ -1,0 +1,240 @@
+// Copyright the walign authors. SPDX-License-Identifier: Apache-2.0
+#include "begin.hpp"
+
+namespace walign::stream {
+
+namespace {
+
+constexpr auto kSlotTimeout = std::chrono::minutes(10);
+
+void refuse_failures(const Prepared& prepared) {
+  std::string list;
+  for (const auto& f : prepared.findings) {
+    if (f.level != mapping::Finding::Level::fail) continue;
+    list += cat("\n  ", f.subject, ": ", f.what, "\n    remedy: ", f.remedy);
+  }
+  if (list.empty()) return;
+  throw Error(ErrorKind::precondition, cat("the checks before a start failed:", list),
+              "mend these and run again; `walign preflight` shows every check; nothing was changed");
+}
+
+class Beginning {
+ public:
+  Beginning(const config::Config& config, bool no_backfill, state::Store& store, pg::Connection& source,
+            pg::Connection& target)
+      : config_(config),
+        no_backfill_(no_backfill),
+        store_(store),
+        source_(source),
+        target_(target),
+        stream_(config.stream_name()) {}
+
+  Begun begin() {
+    begun_.prepared = prepare_with(config_, source_, target_);
+    refuse_failures(begun_.prepared);
+    hash_ = mapping::mapping_hash(begun_.prepared.routes);
+    const auto start = state::decide_start(facts());
+    if (!start.note.empty()) obs::warn(start.note);
+    switch (start.action) {
+      case state::Start::Action::create: create(false); break;
+      case state::Start::Action::recreate: create(true); break;
+      case state::Start::Action::adopt: adopt(start.from); break;
+      case state::Start::Action::resume: resume(start); break;
+    }
+    return std::move(begun_);
+  }
+
+ private:
+  [[nodiscard]] state::StartFacts facts() {
+    state::StartFacts f;
+    const auto& p = begun_.prepared;
+    f.source_system_id = p.source.system_id;
+    f.source_timeline = p.source.timeline;
+    f.source_database = p.source.database;
+    f.source_flushed = source_.exec("SELECT pg_catalog.pg_current_wal_flush_lsn()").lsn(0, 0);
+    f.target_system_id = p.target.system_id;
+    f.target_database = p.target.database;
+    f.mapping_hash = hash_;
+    f.slot_name = config_.slot_name();
+    f.slot_is_brought = config_.slot.has_value();
+    f.slot = source::read_slot(source_, config_.slot_name());
+    if (const auto row = apply::read_stream(target_, stream_)) {
+      f.target =
+          state::TargetFacts{row->position, row->source_system_id, row->source_timeline, row->source_database,
+                             row->slot,     row->mapping_hash};
+    }
+    if (auto identity = store_.identity()) {
+      const auto newest = store_.newest_checkpoint();
+      f.store = state::StoreFacts{std::move(*identity), Lsn(newest ? newest->durable_lsn() : 0)};
+    }
+    return f;
+  }
+
+  [[nodiscard]] apply::StreamRow new_row() const {
+    const auto& p = begun_.prepared;
+    apply::StreamRow row;
+    row.source_system_id = p.source.system_id;
+    row.source_timeline = p.source.timeline;
+    row.source_database = p.source.database;
+    row.slot = config_.slot_name();
+    row.mapping_hash = hash_;
+    return row;
+  }
+
+  void save_identity(Lsn position) {
+    const auto& p = begun_.prepared;
+    v1::Identity identity;
+    identity.set_migration(config_.migration);
+    identity.set_source_system_id(p.source.system_id);
+    identity.set_source_timeline(p.source.timeline);
+    identity.set_source_database(p.source.database);
+    identity.set_slot(config_.slot_name());
+    identity.set_target_system_id(p.target.system_id);
+    identity.set_target_database(p.target.database);
+    identity.set_mapping_hash(hash_);
+    store_.put_identity(identity);
+    store_.put_phase("streaming");
+    v1::Checkpoint checkpoint;
+    checkpoint.set_durable_lsn(position.value);
+    checkpoint.set_saved_at_us(Clock::system().unix_micros());
+    checkpoint.set_phase("streaming");
+    const auto newest = store_.newest_checkpoint();
+    if (!newest || newest->durable_lsn() < position.value) {
+      if (newest) *checkpoint.mutable_books() = newest->books();
+      store_.put_checkpoint(checkpoint);
+    }
+  }
+
+  // Rows that the stream would not bring: the copy of old rows is not part of this version.
+  void refuse_rows(pg::Connection& connection, bool on_source) {
+    for (const auto& route : begun_.prepared.routes) {
+      const auto& table = on_source ? route.source : route.target;
+      std::string sql = cat("SELECT EXISTS (SELECT FROM ", pg::qualified(table.schema, table.name));
+      if (!on_source && route.target_where) sql += cat(" WHERE ", *route.target_where);
+      if (!connection.exec(sql + ")").boolean(0, 0)) continue;
+      throw Error(
+          ErrorKind::precondition,
+          cat(table.to_string(), " on the ", on_source ? "source" : "target", " already has rows"),
+          on_source ? "this version does not copy rows that were there before the slot: bring them yourself "
+                      "while nothing writes to the source, and start with --no-backfill"
+                    : "empty the table, or, if these are the source's rows that you brought yourself, start "
+                      "with --no-backfill");
+    }
+  }
+
+  // Whether it was made now.
+  bool ensure_publication(const std::string& name, const std::vector<config::TableName>& tables,
+                          bool inserts_only) {
+    if (tables.empty() || source::read_publication(source_, name)) return false;
+    source::create_publication(source_, name, tables, inserts_only);
+    obs::info("publication made", {{"publication", name}, {"tables", tables.size()}});
+    return true;
+  }
+
+  // RULES 13: a change decoded from before the publication existed fails, for ever.
+  void require_publication(const std::string& name, const std::vector<config::TableName>& tables) {
+    if (tables.empty() || source::read_publication(source_, name)) return;
+    throw Error(
+        ErrorKind::precondition,
+        cat("publication ", name, " does not exist, and slot ", config_.slot_name(),
+            " is older than it would be"),
+        "make the publication first and the slot after it: `walign plan --sql` prints both; drop this slot");
+  }
+
+  // RULES 12: the slot waits for every transaction that is writing; say for which.
+  [[nodiscard]] std::function<void()> watch_slot() {
+    const auto deadline = std::chrono::steady_clock::now() + kSlotTimeout;
+    return [this, deadline] {
+      const std::string waits_for = join(source::running_transactions(source_), "; ");
+      if (std::chrono::steady_clock::now() > deadline) {
+        throw Error(ErrorKind::precondition,
+                    cat("making slot ", config_.slot_name(), " still waits after 10 minutes for ", waits_for),
+                    "end these transactions (COMMIT, or pg_terminate_backend), then run again");
+      }
+      obs::info("making the slot waits for running transactions", {{"transactions", waits_for}});
+    };
+  }
+
+  void create(bool again) {
+    const auto& p = begun_.prepared;
+    if (!no_backfill_) {
+      refuse_rows(target_, false);
+      refuse_rows(source_, true);  // again, for certain, under the slot's snapshot
+    }
+    apply::install_schema(target_);
+    const bool row_made = !apply::read_stream(target_, stream_);
+    if (row_made) apply::insert_stream(target_, stream_, new_row());
+    // The publication must be older than the slot: decoding looks it up as of each change.
+    const bool published = ensure_publication(stream_, p.published, false);
+    const bool published_inserts =
+        ensure_publication(inserts_publication(config_), p.published_inserts, true);
+    if (again) source::drop_slot(source_, config_.slot_name());
+    try {
+      make_slot();
+    } catch (const Error&) {
+      if (published && !source_.broken()) source::drop_publication(source_, stream_);
+      if (published_inserts && !source_.broken())
+        source::drop_publication(source_, inserts_publication(config_));
+      if (row_made && !target_.broken()) apply::remove_stream(target_, stream_);
+      throw;
+    }
+  }
+
+  void make_slot() {
+    auto options = connection_options(config_, config_.source, "slot", nullptr);
+    const auto made = source::create_slot(
+        options, config_.slot_name(),
+        [this](pg::Connection& walsender) {
+          if (!no_backfill_) refuse_rows(walsender, true);
+        },
+        watch_slot());
+    apply::begin_stream(target_, stream_, made.consistent_point, made.snapshot);
+    save_identity(made.consistent_point);
+    obs::info("slot made", {{"slot", config_.slot_name()}, {"lsn", made.consistent_point}});
+  }
+
+  void adopt(Lsn from) {
+    if (!no_backfill_) {
+      throw Error(
+          ErrorKind::precondition,
+          cat("slot ", config_.slot_name(),
+              " was made before this run, so rows older than it are not streamed"),
+          "bring those rows yourself (a dump under the slot's snapshot), then start with --no-backfill");
+    }
+    require_publication(stream_, begun_.prepared.published);
+    require_publication(inserts_publication(config_), begun_.prepared.published_inserts);
+    apply::install_schema(target_);
+    if (!apply::read_stream(target_, stream_)) apply::insert_stream(target_, stream_, new_row());
+    apply::begin_stream(target_, stream_, from, "");
+    save_identity(from);
+    obs::info("streaming from a slot that was brought", {{"slot", config_.slot_name()}, {"lsn", from}});
+  }
+
+  void resume(const state::Start& start) {
+    apply::install_schema(target_);
+    begun_.mapping_changed = start.mapping_changed;
+    if (start.mapping_changed) {
+      obs::warn("the mapping changed since the last run: rows applied before keep the old one");
+      apply::set_mapping_hash(target_, stream_, hash_);
+    }
+    if (start.rebuild_store || start.mapping_changed) save_identity(start.from);
+  }
+
+  const config::Config& config_;
+  const bool no_backfill_;
+  state::Store& store_;
+  pg::Connection& source_;
+  pg::Connection& target_;
+  const std::string stream_;
+  std::string hash_;
+  Begun begun_;
+};
+
+}  // namespace
+
+Begun begin(const config::Config& config, bool no_backfill, state::Store& store, pg::Connection& source,
+            pg::Connection& target) {
+  return Beginning(config, no_backfill, store, source, target).begin();
+}
+
+}  // namespace walign::stream

@@ -1,0 +1,22 @@
+// Copyright the walign authors. SPDX-License-Identifier: Apache-2.0
+//
+// The first steps of every session: what is there, what decide_start() makes of it, and doing that. Each step may
+// be cut short by a crash; the next start finds it half done and goes on or does it again:
+//
+//   row in walign.stream, position 0  ->  publication  ->  slot  ->  position  ->  identity in the state directory
+#pragma once
+
+#include "servers.hpp"
+
+namespace walign::stream {
+
+struct Begun {
+  Prepared prepared;
+  bool mapping_changed = false;
+};
+
+// Throws Error(precondition) with every failed check, or what hinders the start.
+Begun begin(const config::Config& config, bool no_backfill, state::Store& store, pg::Connection& source,
+            pg::Connection& target);
+
+}  // namespace walign::stream

@@ -1,0 +1,297 @@
+// Copyright the walign authors. SPDX-License-Identifier: Apache-2.0
+//
+// Everything that can be found out before anything is touched.
+#include "servers.hpp"
+
+namespace walign::stream {
+
+namespace {
+
+using mapping::Finding;
+using mapping::Findings;
+
+// Values that the catalogs do not have.
+struct Settings {
+  std::string wal_level;
+  std::int64_t max_slots = 0, used_slots = 0;
+  std::int64_t max_senders = 0, used_senders = 0;
+  std::int64_t max_slot_wal_keep_mb = -1;
+  std::int64_t prepared_transactions = 0;
+  std::int64_t oldest_transaction_s = 0;
+  bool can_create = false;
+  bool can_make_temporary = false;
+};
+
+Settings read_settings(pg::Connection& connection) {
+  const auto r = connection.exec(R"(
+    SELECT pg_catalog.current_setting('wal_level'), pg_catalog.current_setting('max_replication_slots')::int,
+           (SELECT count(*) FROM pg_catalog.pg_replication_slots),
+           pg_catalog.current_setting('max_wal_senders')::int,
+           (SELECT count(*) FROM pg_catalog.pg_stat_activity WHERE backend_type = 'walsender'),
+           (SELECT setting::bigint FROM pg_catalog.pg_settings WHERE name = 'max_slot_wal_keep_size'),
+           (SELECT count(*) FROM pg_catalog.pg_prepared_xacts),
+           coalesce((SELECT extract(epoch FROM max(pg_catalog.clock_timestamp() - xact_start))::bigint
+                     FROM pg_catalog.pg_stat_activity WHERE backend_xid IS NOT NULL), 0),
+           pg_catalog.has_database_privilege(pg_catalog.current_database(), 'CREATE'),
+           pg_catalog.has_database_privilege(pg_catalog.current_database(), 'TEMPORARY'))");
+  Settings s;
+  s.wal_level = r.str(0, 0);
+  s.max_slots = r.integer(0, 1);
+  s.used_slots = r.integer(0, 2);
+  s.max_senders = r.integer(0, 3);
+  s.used_senders = r.integer(0, 4);
+  s.max_slot_wal_keep_mb = r.integer(0, 5);
+  s.prepared_transactions = r.integer(0, 6);
+  s.oldest_transaction_s = r.integer(0, 7);
+  s.can_create = r.boolean(0, 8);
+  s.can_make_temporary = r.boolean(0, 9);
+  return s;
+}
+
+class Checks {
+ public:
+  explicit Checks(Findings& findings) : findings_(findings) {}
+  // ok with `good`, or `level` with `bad` and a remedy.
+  void that(bool holds, const std::string& subject, const std::string& good, Finding::Level level,
+            const std::string& bad, const std::string& remedy) {
+    if (holds) {
+      findings_.push_back({Finding::Level::ok, subject, good, ""});
+    } else {
+      findings_.push_back({level, subject, bad, remedy});
+    }
+  }
+
+ private:
+  Findings& findings_;
+};
+
+constexpr int kOldestVersion = 150000;
+
+// Whether the slot exists.
+bool check_slot_room(const config::Config& config, pg::Connection& connection, const Settings& settings,
+                     Checks& check) {
+  if (source::read_slot(connection, config.slot_name())) {
+    check.that(true, "source slot", cat(config.slot_name(), " exists"), Finding::Level::ok, "", "");
+    return true;
+  }
+  check.that(!config.slot, "source slot", cat(config.slot_name(), " will be made"), Finding::Level::fail,
+             cat("slot: ", config.slot_name(), " does not exist"),
+             cat("SELECT pg_create_logical_replication_slot('", config.slot_name(),
+                 "', 'pgoutput'), after the publication; or remove slot: from walign.yaml"));
+  check.that(settings.used_slots < settings.max_slots, "source max_replication_slots",
+             cat(settings.used_slots, " of ", settings.max_slots, " used"), Finding::Level::fail,
+             cat("all ", settings.max_slots, " replication slots are used"),
+             cat("ALTER SYSTEM SET max_replication_slots = ", settings.max_slots + 5,
+                 ", and restart the source; or drop a slot that nobody reads"));
+  return false;
+}
+
+void check_source(const config::Config& config, const pg::ServerFacts& server, pg::Connection& connection,
+                  Findings& findings) {
+  const Settings settings = read_settings(connection);
+  Checks check(findings);
+  using Level = Finding::Level;
+  check.that(server.version >= kOldestVersion, "source version", cat(server.version / 10000), Level::fail,
+             cat("PostgreSQL ", server.version / 10000, " is older than 15"), "upgrade the source");
+  check.that(!server.in_recovery, "source role", "primary", Level::fail, "the source is a standby",
+             "give the primary's address in source:");
+  check.that(settings.wal_level == "logical", "source wal_level", "logical", Level::fail,
+             cat("wal_level is ", settings.wal_level),
+             "ALTER SYSTEM SET wal_level = logical, and restart the source");
+  check.that(server.superuser || server.replication, "source privilege", cat(server.role, " may replicate"),
+             Level::fail, cat("role ", server.role, " may not replicate"),
+             cat("ALTER ROLE ", pg::quote_ident(server.role), " REPLICATION"));
+  // A slot that exists may have a walsender of its own, our last one, that has not noticed its end yet.
+  const Level senders_full = check_slot_room(config, connection, settings, check) ? Level::warn : Level::fail;
+  check.that(
+      settings.used_senders < settings.max_senders, "source max_wal_senders",
+      cat(settings.used_senders, " of ", settings.max_senders, " used"), senders_full,
+      cat("all ", settings.max_senders, " WAL senders are in use"),
+      cat("ALTER SYSTEM SET max_wal_senders = ", settings.max_senders + 5, ", and restart the source"));
+  check.that(settings.max_slot_wal_keep_mb != 0, "source max_slot_wal_keep_size",
+             settings.max_slot_wal_keep_mb < 0
+                 ? std::string("unlimited: watch the disk while walign is stopped")
+                 : cat(settings.max_slot_wal_keep_mb, " MB"),
+             Level::warn, "max_slot_wal_keep_size is 0: a slot loses its WAL at the first checkpoint",
+             "ALTER SYSTEM SET max_slot_wal_keep_size = '50GB'; SELECT pg_reload_conf()");
+  check.that(settings.prepared_transactions == 0, "source prepared transactions", "none", Level::warn,
+             cat(settings.prepared_transactions, " prepared transactions: making the slot waits for them"),
+             "COMMIT PREPARED or ROLLBACK PREPARED them: SELECT * FROM pg_prepared_xacts");
+  check.that(settings.oldest_transaction_s < 60, "source oldest transaction",
+             cat(settings.oldest_transaction_s, " s"), Level::warn,
+             cat("a transaction has been writing for ", settings.oldest_transaction_s,
+                 " s: making the slot waits for it"),
+             "find it: SELECT pid, xact_start, query FROM pg_stat_activity WHERE backend_xid IS NOT NULL");
+}
+
+bool may_set_replica_role(pg::Connection& connection) {
+  try {
+    connection.exec("BEGIN; SET LOCAL session_replication_role = replica; ROLLBACK");
+    return true;
+  } catch (const Error& error) {
+    if (connection.broken()) throw;
+    connection.exec("ROLLBACK");
+    if (error.sqlstate() != "42501") throw;
+    return false;
+  }
+}
+
+void check_target(const pg::ServerFacts& server, pg::Connection& connection, bool has_expressions,
+                  Findings& findings) {
+  const Settings settings = read_settings(connection);
+  Checks check(findings);
+  using Level = Finding::Level;
+  const std::string role = pg::quote_ident(server.role);
+  const std::string database = pg::quote_ident(server.database);
+  check.that(server.version >= kOldestVersion, "target version", cat(server.version / 10000), Level::fail,
+             cat("PostgreSQL ", server.version / 10000, " is older than 15"), "upgrade the target");
+  check.that(!server.in_recovery, "target role", "primary", Level::fail, "the target is a standby",
+             "give the primary's address in target:");
+  check.that(settings.can_create || apply::schema_installed(connection), "target schema walign",
+             apply::schema_installed(connection) ? "exists" : "will be made", Level::fail,
+             cat("role ", server.role, " may not make schema walign"),
+             cat("GRANT CREATE ON DATABASE ", database, " TO ", role));
+  check.that(settings.can_make_temporary || !has_expressions, "target temporary tables", "permitted",
+             Level::fail,
+             cat("role ", server.role, " may not make temporary tables, which checking expressions needs"),
+             cat("GRANT TEMPORARY ON DATABASE ", database, " TO ", role));
+  check.that(may_set_replica_role(connection), "target session_replication_role",
+             "replica: triggers and foreign keys do not fire for what walign applies", Level::warn,
+             cat("role ", server.role,
+                 " may not set session_replication_role: triggers and foreign keys fire, and "
+                 "changes are applied in strict source order (slower)"),
+             cat("GRANT SET ON PARAMETER session_replication_role TO ", role));
+}
+
+bool publication_has(const std::vector<config::TableName>& tables, const config::TableName& table) {
+  return std::find(tables.begin(), tables.end(), table) != tables.end();
+}
+
+// A publication can only be made by the tables' owner; one that is there must have them all.
+void check_publication(const std::string& name, const std::vector<config::TableName>& wanted,
+                       const pg::Catalog& catalog, const pg::ServerFacts& server, bool started,
+                       pg::Connection& connection, Findings& findings) {
+  if (wanted.empty()) return;
+  const auto existing = source::read_publication(connection, name);
+  const std::string subject = cat("source publication ", name);
+  Findings problems;
+  for (const auto& table : wanted) {
+    const std::string sql = pg::qualified(table.schema, table.name);
+    if (existing && !publication_has(*existing, table)) {
+      problems.push_back(
+          {Finding::Level::fail, subject, cat("does not have ", table.to_string()),
+           started ? "rows that are already there would be missing: a table is added with a backfill, "
+                     "which this version does not have; begin again (`walign remove`)"
+                   : cat("ALTER PUBLICATION ", pg::quote_ident(name), " ADD TABLE ", sql)});
+    }
+    const auto found = catalog.find({table.schema, table.name});
+    if (!existing && !server.superuser && found != catalog.end() && !found->second.is_owner) {
+      problems.push_back(
+          {Finding::Level::fail, subject,
+           cat("role ", server.role, " does not own ", table.to_string(), " and cannot publish it"),
+           cat("as its owner: CREATE PUBLICATION ", pg::quote_ident(name), " FOR TABLE ", sql,
+               ", ...: `walign plan --sql` has the whole statement; or GRANT the owner's role")});
+    }
+  }
+  if (problems.empty()) {
+    findings.push_back({Finding::Level::ok, subject, existing ? "exists" : "will be made", ""});
+  }
+  findings.insert(findings.end(), problems.begin(), problems.end());
+}
+
+void check_same_place(const Prepared& p, Findings& findings) {
+  if (p.source.system_id != p.target.system_id || p.source.database != p.target.database) return;
+  std::set<config::TableName> sources;
+  for (const auto& route : p.routes) sources.insert(route.source);
+  for (const auto& route : p.routes) {
+    if (!sources.contains(route.target)) continue;
+    findings.push_back(
+        {Finding::Level::fail, route.label(),
+         "source and target are the same database, and this target is a source of the mapping too",
+         "give the rows another target table"});
+  }
+}
+
+void check_encodings(const Prepared& p, Findings& findings) {
+  if (p.source.encoding == p.target.encoding || p.target.encoding == "UTF8") return;
+  findings.push_back({Finding::Level::warn, "encodings",
+                      cat("the source has ", p.source.encoding, ", the target ", p.target.encoding,
+                          ": a character that the target lacks stops the stream"),
+                      "make the target database with ENCODING 'UTF8'"});
+}
+
+void resolve_routes(const config::Config& config, pg::Connection& target, Prepared& p) {
+  auto resolution =
+      mapping::resolve(config, p.source_catalog, pg::read_tables(target), pg::read_types(target));
+  p.routes = std::move(resolution.routes);
+  auto& findings = resolution.findings;
+  if (!mapping::any_failed(findings)) {
+    for (auto& route : p.routes) {
+      auto more = mapping::complete(route, apply::probe(target, route));
+      findings.insert(findings.end(), more.begin(), more.end());
+    }
+  }
+  if (!mapping::any_failed(findings) && !mapping::any_failed(p.findings)) {
+    auto more = apply::check_statements(target, p.routes);
+    findings.insert(findings.end(), more.begin(), more.end());
+  }
+  if (findings.empty()) {
+    findings.push_back(
+        {Finding::Level::ok, "mapping", cat(p.routes.size(), " tables, every statement planned"), ""});
+  }
+  p.findings.insert(p.findings.end(), findings.begin(), findings.end());
+  for (const auto& route : p.routes) {
+    auto& list = route.inserts_only ? p.published_inserts : p.published;
+    if (!publication_has(list, route.source)) list.push_back(route.source);
+  }
+}
+
+bool has_expressions(const config::Config& config) {
+  return std::any_of(config.tables.begin(), config.tables.end(), [](const config::TableRule& rule) {
+    return rule.where ||
+           std::any_of(rule.columns.begin(), rule.columns.end(),
+                       [](const config::ColumnRule& c) { return c.kind == config::ColumnKind::sql; });
+  });
+}
+
+}  // namespace
+
+pg::ConnectionOptions connection_options(const config::Config& config, const std::string& conninfo,
+                                         std::string_view what, const Interrupt* interrupt) {
+  pg::ConnectionOptions options;
+  options.conninfo = conninfo;
+  options.application_name = cat(config.stream_name(), " ", what);
+  options.interrupt = interrupt;
+  return options;
+}
+
+std::string inserts_publication(const config::Config& config) {
+  return cat(config.stream_name(), "_inserts");
+}
+
+Prepared prepare(const config::Config& config, const Interrupt* interrupt) {
+  pg::Connection source(connection_options(config, config.source, "prepare", interrupt));
+  pg::Connection target(connection_options(config, config.target, "prepare", interrupt));
+  return prepare_with(config, source, target);
+}
+
+Prepared prepare_with(const config::Config& config, pg::Connection& source, pg::Connection& target) {
+  Prepared p;
+  p.source = pg::read_server(source);
+  p.target = pg::read_server(target);
+  check_source(config, p.source, source, p.findings);
+  check_target(p.target, target, has_expressions(config), p.findings);
+  p.source_catalog = pg::read_tables(source);
+  resolve_routes(config, target, p);
+  const auto row = apply::read_stream(target, config.stream_name());
+  const bool started = row && row->position.valid();
+  check_publication(config.stream_name(), p.published, p.source_catalog, p.source, started, source,
+                    p.findings);
+  check_publication(inserts_publication(config), p.published_inserts, p.source_catalog, p.source, started,
+                    source, p.findings);
+  check_same_place(p, p.findings);
+  check_encodings(p, p.findings);
+  return p;
+}
+
+}  // namespace walign::stream

@@ -1,0 +1,16 @@
+// Copyright the walign authors. SPDX-License-Identifier: Apache-2.0
+//
+// What the files of stream share about the two servers.
+#pragma once
+
+#include "walign/stream.hpp"
+
+namespace walign::stream {
+
+pg::ConnectionOptions connection_options(const config::Config& config, const std::string& conninfo,
+                                         std::string_view what, const Interrupt* interrupt);
+
+// prepare() on connections that exist.
+Prepared prepare_with(const config::Config& config, pg::Connection& source, pg::Connection& target);
+
+}  // namespace walign::stream

@@ -1,0 +1,268 @@
+// Copyright the walign authors. SPDX-License-Identifier: Apache-2.0
+#include "session.hpp"
+
+namespace walign::stream {
+
+namespace {
+
+using Steady = std::chrono::steady_clock;
+constexpr auto kHousekeeping = std::chrono::milliseconds(500);
+constexpr auto kIdleWait = std::chrono::milliseconds(100);
+
+void observe_flush(obs::Metrics& metrics, const apply::Applier::FlushStats& stats) {
+  metrics.histogram("walign_batch_rows", "Source changes in one batch.", {1, 10, 100, 1000, 10000, 100000})
+      .observe(static_cast<double>(stats.changes));
+  metrics
+      .histogram("walign_batch_seconds", "Time to write one batch to the target.",
+                 {0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 30})
+      .observe(stats.seconds);
+}
+
+}  // namespace
+
+Session::Session(const Options& options, state::Store& store, Board& board, Carried& carried,
+                 const Interrupt& hard)
+    : options_(options), store_(store), board_(board), carried_(carried), hard_(hard) {}
+
+void Session::run() {
+  connect();
+  loop();
+  finish();
+}
+
+void Session::connect() {
+  const auto& config = options_.config;
+  source_sql_ =
+      std::make_unique<pg::Connection>(connection_options(config, config.source, "control", options_.stop));
+  {
+    pg::Connection target(connection_options(config, config.target, "control", options_.stop));
+    prepared_ = begin(config, options_.no_backfill, store_, *source_sql_, target).prepared;
+  }
+  apply::Options apply;
+  apply.connection = connection_options(config, config.target, "apply", &hard_);
+  apply.stream = config.stream_name();
+  apply.max_batch_rows = config.apply.max_batch_rows;
+  apply.max_batch_bytes = config.apply.max_batch_bytes;
+  apply.on_conflict = config.apply.on_conflict;
+  apply.ignored_relations = carried_.ignored_relations;
+  applier_ = std::make_unique<apply::Applier>(std::move(apply), prepared_.routes);
+  applier_->be_careful_at(carried_.careful_at);
+  if (!applier_->replica_role()) {
+    obs::warn("triggers and foreign keys of the target fire: changes are applied in strict source order");
+  }
+  progress_ = applier_->position();
+  if (const auto newest = store_.newest_checkpoint()) {
+    saved_ = Lsn(newest->durable_lsn());
+    before_ = *newest;
+  }
+
+  source::SlotOptions slot;
+  slot.connection = connection_options(config, config.source, "stream", options_.stop);
+  slot.slot = config.slot_name();
+  if (!prepared_.published.empty()) slot.publications.push_back(config.stream_name());
+  if (!prepared_.published_inserts.empty()) slot.publications.push_back(inserts_publication(config));
+  slot.from = applier_->position();
+  source_ = source::open_slot(slot);
+  find_end();
+  last_stored_ = last_flush_ = Steady::now();
+  obs::info("streaming", {{"slot", slot.slot}, {"lsn", slot.from}, {"epoch", applier_->epoch()}});
+  board_.update([](Status& s) {
+    s.connected = true;
+    s.phase = "streaming";
+    s.last_error.clear();
+  });
+  housekeeping(true);
+}
+
+// --until-caught-up is the end of WAL as it is when streaming begins.
+void Session::find_end() {
+  if (!carried_.until.caught_up || carried_.until.lsn) return;
+  carried_.until.lsn = source::current_lsn(*source_sql_, prepared_.source.wal_segment_bytes);
+  obs::info("running until caught up", {{"lsn", *carried_.until.lsn}});
+}
+
+void Session::loop() {
+  if (ends_at(carried_.until, applier_->reached())) return;
+  while (!options_.stop->raised()) {
+    const bool between = !applier_->pending() && !applier_->in_transaction();
+    if (between) board_.carry_out(*applier_);
+    if (between && board_.paused()) {
+      options_.stop->sleep_for(kIdleWait);
+      housekeeping(false);
+      continue;
+    }
+    // What was gathered is written as soon as nothing more is waiting; a large transaction's beginning can wait.
+    const bool write_soon = applier_->pending() && !applier_->in_transaction();
+    auto item = source_->next(write_soon ? std::chrono::milliseconds(0) : kIdleWait);
+    if (item) {
+      if (!take(std::move(*item))) return;
+    } else if (!idle()) {
+      return;
+    }
+    if (Steady::now() - last_housekeeping_ >= kHousekeeping) housekeeping(false);
+  }
+}
+
+bool Session::take(source::Item item) {
+  if (const auto* progress = std::get_if<source::Progress>(&item)) {
+    progress_ = std::max(progress_, progress->lsn);
+    if (!ends_at(carried_.until, progress_)) return true;
+    flush();
+    return false;
+  }
+  auto& part = std::get<event::TransactionPart>(item);
+  // What ends at or below the position begins below it, and what begins at it is new: records do not overlap.
+  if (part.commit_lsn() < applier_->reached()) return true;
+  if (part.first() && ends_before(carried_.until, part.commit_lsn(), part.tx().commit_time_us())) {
+    flush();
+    return false;
+  }
+  applier_->add(std::move(part));
+  if (applier_->full()) flush();
+  return true;
+}
+
+void Session::flush() {
+  if (!applier_->pending()) return;
+  applier_->flush();
+  last_flush_ = Steady::now();
+  carried_.made_progress = true;
+  if (!applier_->in_transaction() && carried_.careful_at.valid() &&
+      applier_->reached() > carried_.careful_at) {
+    carried_.careful_at = Lsn();
+  }
+  if (options_.metrics == nullptr) return;
+  observe_flush(*options_.metrics, applier_->last_flush());
+  const double seconds =
+      static_cast<double>(Clock::system().unix_micros() - applier_->last_commit_time_us()) / 1e6;
+  if (applier_->last_commit_time_us() == 0) return;
+  options_.metrics
+      ->histogram("walign_commit_to_apply_seconds",
+                  "From the commit on the source to the commit on the target.",
+                  {0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 60, 600})
+      .observe(std::max(0.0, seconds));
+}
+
+bool Session::idle() {
+  if (!applier_->in_transaction()) flush();
+  if (!carried_.until.any() || applier_->in_transaction()) return true;
+  const Lsn end = source::current_lsn(*source_sql_, prepared_.source.wal_segment_bytes);
+  // Past the time: what was committed up to it is below the end of WAL of now.
+  if (carried_.until.time_us && !carried_.until.lsn &&
+      Clock::system().unix_micros() > *carried_.until.time_us) {
+    carried_.until.lsn = end;
+  }
+  if (ends_at(carried_.until, applied())) return false;
+  // The end is in the source's WAL, and nothing makes the source say so: a record of an open transaction, or one
+  // that is not flushed.
+  if (carried_.until.lsn && end >= *carried_.until.lsn) source::nudge(*source_sql_);
+  return true;
+}
+
+Lsn Session::applied() const {
+  const Lsn reached = applier_->reached();
+  return applier_->pending() || applier_->in_transaction() ? reached : std::max(reached, progress_);
+}
+
+// ------------------------------------------------------------------------- durable, saved, acknowledged
+
+void Session::store_progress(bool force) {
+  if (applier_->pending() || applier_->in_transaction()) return;
+  ProgressFacts facts;
+  facts.progress = std::max(progress_, applier_->reached());
+  facts.stored = applier_->position();
+  facts.same_server = prepared_.source.system_id == prepared_.target.system_id;
+  facts.our_last_commit = applier_->last_commit_on_target();
+  facts.since_stored = Steady::now() - last_stored_;
+  if (!force && !worth_storing(facts)) return;
+  applier_->store_progress(facts.progress);
+  last_stored_ = Steady::now();
+}
+
+void Session::housekeeping(bool force) {
+  last_housekeeping_ = Steady::now();
+  store_progress(false);
+  // A busy target flushes by itself; a quiet one is made to.
+  applier_->poll_durable(force || last_housekeeping_ - last_flush_ > std::chrono::seconds(1));
+  if (applier_->durable() > saved_) checkpoint();
+  source_->acknowledge(saved_);
+  publish();
+}
+
+// Since the stream began, as far as checkpoints tell: after a crash the counts of what was applied since the
+// last one are missing, on both sides of the balance.
+apply::Books Session::books(const mapping::Route& route) const {
+  auto sum = applier_->books()[static_cast<std::size_t>(route.id)];
+  for (const auto& before : before_.books()) {
+    if (before.table() == route.label()) {
+      sum += {before.decoded(), before.applied(), before.filtered(), before.dead_letters()};
+    }
+  }
+  return sum;
+}
+
+std::uint64_t Session::transactions() const { return before_.transactions() + applier_->transactions(); }
+
+void Session::checkpoint() {
+  const Lsn durable = applier_->durable();
+  WALIGN_CHECK(durable <= applier_->position());
+  v1::Checkpoint record;
+  record.set_durable_lsn(durable.value);
+  record.set_saved_at_us(Clock::system().unix_micros());
+  record.set_commit_time_us(applier_->last_commit_time_us());
+  record.set_epoch(applier_->epoch());
+  record.set_phase("streaming");
+  record.set_transactions(transactions());
+  for (const auto& route : prepared_.routes) {
+    const auto its = books(route);
+    if (!its.balance()) {
+      throw Error(ErrorKind::bug, cat("the books of ", route.label(), " do not balance at ", durable),
+                  "this is a defect in walign; compare the table on both sides, and report it")
+          .at(durable);
+    }
+    auto* entry = record.add_books();
+    entry->set_table(route.label());
+    entry->set_decoded(its.decoded);
+    entry->set_applied(its.applied);
+    entry->set_filtered(its.filtered);
+    entry->set_dead_letters(its.dead_letters);
+  }
+  store_.put_checkpoint(record);
+  saved_ = durable;
+}
+
+void Session::finish() {
+  // Stopped in the middle of a batch: what is not committed is forgotten, and comes again.
+  if (applier_->in_transaction() || applier_->pending()) {
+    obs::info("stopped in the middle of a transaction: it comes again at the next start");
+  } else {
+    store_progress(true);
+    applier_->poll_durable(true);
+    if (applier_->durable() > saved_) checkpoint();
+  }
+  source_->acknowledge(std::min(saved_, source_->received()));
+  source_->settle();
+  publish();
+  board_.update([](Status& s) { s.connected = false; });
+}
+
+void Session::publish() {
+  const Lsn applied_lsn = applied();
+  board_.update([&](Status& s) {
+    s.received = std::max(source_->received(), applied_lsn);
+    s.applied = applied_lsn;
+    s.durable = applier_->durable();
+    s.acknowledged = source_->acknowledged();
+    s.epoch = applier_->epoch();
+    s.dead_letters = applier_->dead_letters();
+    s.transactions = transactions();
+    s.last_commit_time_us = applier_->last_commit_time_us();
+    s.source_system_id = prepared_.source.system_id;
+    s.tables.clear();
+    for (const auto& route : prepared_.routes) {
+      s.tables.push_back({route.source.to_string(), route.target.to_string(), "streaming", books(route)});
+    }
+  });
+}
+
+}  // namespace walign::stream

@@ -1,0 +1,65 @@
+// Copyright the walign authors. SPDX-License-Identifier: Apache-2.0
+//
+// One session: from connecting to whatever ends it. Everything that it has in memory is good until then, and
+// nothing of it after: the next session starts from the target's position.
+#pragma once
+
+#include "begin.hpp"
+#include "board.hpp"
+#include "policy.hpp"
+
+namespace walign::stream {
+
+// What survives from one session to the next.
+struct Carried {
+  Until until;     // caught_up becomes an LSN once
+  Lsn careful_at;  // a transaction to apply row by row
+  std::set<pg::Oid> ignored_relations;
+  std::set<pg::Oid> asked_relations;  // the catalogs were read again for these
+  bool made_progress = false;         // since the last failure
+};
+
+class Session {
+ public:
+  // `soft`: stop between batches. `hard`: give up waiting for the servers.
+  Session(const Options& options, state::Store& store, Board& board, Carried& carried, const Interrupt& hard);
+
+  // Returns when `until` is reached or `soft` is raised, after everything applied is durable, saved and
+  // acknowledged. Throws Error, apply::ReadAgain, apply::UnknownRelation.
+  void run();
+
+ private:
+  void connect();
+  void loop();
+  bool take(source::Item item);  // false: the run's end is before it
+  void flush();
+  bool idle();  // nothing came for a while; false: the run's end is here
+  void housekeeping(bool force);
+  void checkpoint();
+  void store_progress(bool force);
+  void finish();
+  void publish();
+  void find_end();
+  [[nodiscard]] Lsn applied() const;
+  [[nodiscard]] apply::Books books(const mapping::Route& route) const;
+  [[nodiscard]] std::uint64_t transactions() const;
+
+  const Options& options_;
+  state::Store& store_;
+  Board& board_;
+  Carried& carried_;
+  const Interrupt& hard_;
+
+  Prepared prepared_;
+  std::unique_ptr<pg::Connection> source_sql_;
+  std::unique_ptr<apply::Applier> applier_;
+  std::unique_ptr<source::Source> source_;
+  Lsn progress_;           // of keepalives: everything below was delivered
+  Lsn saved_;              // newest checkpoint
+  v1::Checkpoint before_;  // the newest checkpoint when the session began: what it counts on from
+  std::chrono::steady_clock::time_point last_housekeeping_;
+  std::chrono::steady_clock::time_point last_stored_;
+  std::chrono::steady_clock::time_point last_flush_;
+};
+
+}  // namespace walign::stream

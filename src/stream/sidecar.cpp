@@ -1,0 +1,235 @@
+// Copyright the walign authors. SPDX-License-Identifier: Apache-2.0
+#include <thread>
+
+#include "session.hpp"
+
+namespace walign::stream {
+
+namespace {
+
+constexpr auto kGrace = std::chrono::seconds(10);  // for a batch in flight when asked to stop
+constexpr auto kMonitorEvery = std::chrono::seconds(1);
+
+// Asks the source, on a connection of its own, where its WAL ends and what the slot keeps; computes the lag.
+class Monitor {
+ public:
+  Monitor(const Options& options, Board& board, Interrupt& hard)
+      : options_(options), board_(board), hard_(hard), thread_([this] { watch(); }) {}
+  ~Monitor() {
+    done_.raise();
+    thread_.join();
+  }
+  Monitor(const Monitor&) = delete;
+  Monitor& operator=(const Monitor&) = delete;
+
+ private:
+  void watch() {
+    std::chrono::steady_clock::time_point asked_to_stop{};
+    while (!done_.raised()) {
+      if (options_.stop->raised()) {
+        const auto now = std::chrono::steady_clock::now();
+        if (asked_to_stop == std::chrono::steady_clock::time_point{}) asked_to_stop = now;
+        if (now - asked_to_stop > kGrace) hard_.raise();
+      }
+      try {
+        look();
+        done_.sleep_for(kMonitorEvery);
+      } catch (
+          const Error&) {  // the session says what is wrong with the source; here it only means "not known"
+        connection_.reset();
+        board_.update([](Status& s) { s.source_lsn.reset(); });
+        if (!done_.raised()) std::this_thread::sleep_for(std::chrono::milliseconds(200));
+      }
+    }
+  }
+
+  void look() {
+    const auto& config = options_.config;
+    if (!connection_) {
+      connection_ =
+          std::make_unique<pg::Connection>(connection_options(config, config.source, "monitor", &done_));
+      segment_bytes_ = pg::read_server(*connection_).wal_segment_bytes;
+    }
+    const Lsn lsn = source::current_lsn(*connection_, segment_bytes_);
+    const auto r = connection_->query(
+        "SELECT wal_status, pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_lsn(), restart_lsn)::bigint "
+        "FROM pg_catalog.pg_replication_slots WHERE slot_name = $1",
+        {config.slot_name()});
+    const std::int64_t now = Clock::system().unix_micros();
+    board_.update([&](Status& s) {
+      s.source_lsn = lsn;
+      s.slot_wal_status = r.rows() > 0 && !r.is_null(0, 0) ? std::optional(r.str(0, 0)) : std::nullopt;
+      s.slot_retained_bytes =
+          r.rows() > 0 && !r.is_null(0, 1) ? std::optional(r.integer(0, 1)) : std::nullopt;
+      if (!s.applied) return;
+      s.lag_bytes = lsn > *s.applied ? static_cast<std::int64_t>(lsn.value - s.applied->value) : 0;
+      if (*s.lag_bytes == 0) {
+        s.lag_seconds = 0;
+      } else if (s.last_commit_time_us != 0) {
+        s.lag_seconds = static_cast<double>(now - s.last_commit_time_us) / 1e6;
+      }
+    });
+    if (options_.metrics != nullptr) export_metrics(*options_.metrics, board_.status());
+  }
+
+  static void set(obs::Metrics& m, const std::string& name, const std::string& help, double value,
+                  const obs::Labels& labels = {}) {
+    m.gauge(name, help, labels).set(value);
+  }
+
+  static void export_metrics(obs::Metrics& m, const Status& s) {
+    const auto lsn = [&](const std::string& which, const std::optional<Lsn>& at) {
+      if (at) {
+        set(m, cat("walign_", which, "_lsn_bytes"), cat("Position in the source's WAL: ", which, "."),
+            static_cast<double>(at->value));
+      }
+    };
+    lsn("source", s.source_lsn);
+    lsn("received", s.received);
+    lsn("applied", s.applied);
+    lsn("durable", s.durable);
+    lsn("acknowledged", s.acknowledged);
+    if (s.lag_bytes)
+      set(m, "walign_lag_bytes", "WAL of the source not yet applied.", static_cast<double>(*s.lag_bytes));
+    if (s.lag_seconds)
+      set(m, "walign_lag_seconds", "Age of the last applied commit while behind.", *s.lag_seconds);
+    if (s.slot_retained_bytes) {
+      set(m, "walign_slot_retained_bytes", "WAL that the source keeps for the slot.",
+          static_cast<double>(*s.slot_retained_bytes));
+    }
+    set(m, "walign_slot_safe", "1 while the slot has all the WAL it needs.",
+        s.slot_wal_status == "reserved" || s.slot_wal_status == "extended" ? 1 : 0);
+    set(m, "walign_connected", "1 while streaming.", s.connected ? 1 : 0);
+    set(m, "walign_phase", "1 for the phase the migration is in.", 1, {{"phase", s.phase}});
+    if (s.dead_letters) {
+      set(m, "walign_dead_letters", "Changes set aside, now.", static_cast<double>(*s.dead_letters));
+    }
+    raise(
+        m.counter("walign_transactions_total", "Source transactions applied.", {{"direction", s.direction}}),
+        static_cast<double>(s.transactions));
+    for (const auto& table : s.tables) {
+      const auto count = [&](const char* what, std::uint64_t value) {
+        raise(m.counter("walign_rows_total", "Changes of rows, by what became of them.",
+                        {{"table", cat(table.source, " -> ", table.target)},
+                         {"operation", what},
+                         {"direction", s.direction}}),
+              static_cast<double>(value));
+      };
+      count("decoded", table.books.decoded);
+      count("applied", table.books.applied);
+      count("filtered", table.books.filtered);
+      count("dead_letter", table.books.dead_letters);
+    }
+  }
+
+  static void raise(obs::Counter& counter, double to) {
+    if (to > counter.value()) counter.add(to - counter.value());
+  }
+
+  const Options& options_;
+  Board& board_;
+  Interrupt& hard_;
+  Interrupt done_;
+  std::unique_ptr<pg::Connection> connection_;  // the thread's
+  std::uint64_t segment_bytes_ = 0;
+  std::thread thread_;  // last: it uses all of the above
+};
+
+}  // namespace
+
+struct Sidecar::Impl {
+  explicit Impl(Options o)
+      : options(std::move(o)), store(state::Store::open(options.config.state, options.config.migration)) {
+    WALIGN_CHECK(options.stop != nullptr);
+    carried.until = options.until;
+    board.update([&](Status& s) {
+      s.migration = options.config.migration;
+      s.slot_name = options.config.slot_name();
+      s.phase = store->phase();
+      s.started_at_us = Clock::system().unix_micros();
+    });
+  }
+
+  // What is done about what ended a session. Returns if another shall follow.
+  void after(const Error& error) {
+    board.update([&](Status& s) {
+      s.connected = false;
+      s.last_error = error.message();
+    });
+    if (remedy(error.kind()) != Remedy::retry) throw Error(error);
+    failures = std::exchange(carried.made_progress, false) ? 1 : failures + 1;
+    const auto delay = retry_delay(failures);
+    obs::log_error(obs::Level::warn, cat("starting again in ", delay.count(), " ms"), error);
+    options.stop->sleep_for(delay);
+  }
+
+  void read_again(const apply::ReadAgain& again) {
+    obs::warn("a large transaction failed for its data: it is read again and applied row by row",
+              {{"lsn", again.careful_commit_lsn}});
+    carried.careful_at = again.careful_commit_lsn;
+  }
+
+  // First the catalogs are read again: it may be a partition made since. If it is still none of the mapping's
+  // tables, its rows are not ours; if it is one of them under another name, that is a change of the schema.
+  void unknown(const apply::UnknownRelation& relation) {
+    if (carried.asked_relations.insert(relation.oid).second) {
+      obs::info("a table of the stream is not in the mapping: reading the catalogs again",
+                {{"table", relation.name.to_string()}});
+      return;
+    }
+    pg::Connection source(connection_options(options.config, options.config.source, "control", options.stop));
+    const auto prepared = prepare(options.config, options.stop);
+    for (const auto& route : prepared.routes) {
+      const auto found = prepared.source_catalog.find({route.source.schema, route.source.name});
+      if (found == prepared.source_catalog.end() || found->second.oid != relation.oid) continue;
+      throw Error(
+          ErrorKind::precondition,
+          cat("table ", relation.name.to_string(), " of the stream is now called ", route.source.to_string()),
+          "finish with the old name first: rename it back, let walign catch up, then rename it in both");
+    }
+    obs::warn(
+        "rows of a table that the mapping does not name are passed over; take it out of the publication",
+        {{"table", relation.name.to_string()}, {"publication", options.config.stream_name()}});
+    carried.ignored_relations.insert(relation.oid);
+  }
+
+  void run() {
+    const Monitor monitor(options, board, hard);
+    for (;;) {
+      try {
+        Session session(options, *store, board, carried, hard);
+        session.run();
+        break;
+      } catch (const Error& error) {
+        after(error);
+      } catch (const apply::ReadAgain& again) {
+        read_again(again);
+      } catch (const apply::UnknownRelation& relation) {
+        unknown(relation);
+      }
+    }
+    options.stop->throw_if_raised();
+  }
+
+  Options options;
+  std::unique_ptr<state::Store> store;
+  Board board;
+  Carried carried;
+  Interrupt hard;
+  int failures = 0;
+};
+
+Sidecar::Sidecar(Options options) : impl_(std::make_unique<Impl>(std::move(options))) {}
+Sidecar::~Sidecar() = default;
+void Sidecar::run() { impl_->run(); }
+Status Sidecar::status() const { return impl_->board.status(); }
+void Sidecar::pause_apply() { impl_->board.pause(true); }
+void Sidecar::resume_apply() { impl_->board.pause(false); }
+void Sidecar::retry_dead_letter(std::int64_t id, std::chrono::milliseconds timeout) {
+  impl_->board.ask([id](apply::Applier& applier) { applier.retry_dead_letter(id); }, timeout);
+}
+void Sidecar::discard_dead_letter(std::int64_t id, std::chrono::milliseconds timeout) {
+  impl_->board.ask([id](apply::Applier& applier) { applier.discard_dead_letter(id); }, timeout);
+}
+
+}  // namespace walign::stream
