@@ -81,7 +81,9 @@ class Beginning {
     return row;
   }
 
-  void save_identity(Lsn position) {
+  // No checkpoint: a position that is visible on the target need not be in its flushed WAL yet. The session
+  // writes the first one when it knows that it is.
+  void save_identity() {
     const auto& p = begun_.prepared;
     v1::Identity identity;
     identity.set_migration(config_.migration);
@@ -94,15 +96,6 @@ class Beginning {
     identity.set_mapping_hash(hash_);
     store_.put_identity(identity);
     store_.put_phase("streaming");
-    v1::Checkpoint checkpoint;
-    checkpoint.set_durable_lsn(position.value);
-    checkpoint.set_saved_at_us(Clock::system().unix_micros());
-    checkpoint.set_phase("streaming");
-    const auto newest = store_.newest_checkpoint();
-    if (!newest || newest->durable_lsn() < position.value) {
-      if (newest) *checkpoint.mutable_books() = newest->books();
-      store_.put_checkpoint(checkpoint);
-    }
   }
 
   // Rows that the stream would not bring: the copy of old rows is not part of this version.
@@ -189,7 +182,7 @@ class Beginning {
         },
         watch_slot());
     apply::begin_stream(target_, stream_, made.consistent_point, made.snapshot);
-    save_identity(made.consistent_point);
+    save_identity();
     obs::info("slot made", {{"slot", config_.slot_name()}, {"lsn", made.consistent_point}});
   }
 
@@ -206,7 +199,7 @@ class Beginning {
     apply::install_schema(target_);
     if (!apply::read_stream(target_, stream_)) apply::insert_stream(target_, stream_, new_row());
     apply::begin_stream(target_, stream_, from, "");
-    save_identity(from);
+    save_identity();
     obs::info("streaming from a slot that was brought", {{"slot", config_.slot_name()}, {"lsn", from}});
   }
 
@@ -217,7 +210,7 @@ class Beginning {
       obs::warn("the mapping changed since the last run: rows applied before keep the old one");
       apply::set_mapping_hash(target_, stream_, hash_);
     }
-    if (start.rebuild_store || start.mapping_changed) save_identity(start.from);
+    if (start.rebuild_store || start.mapping_changed) save_identity();
   }
 
   const config::Config& config_;

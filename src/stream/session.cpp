@@ -26,7 +26,12 @@ Session::Session(const Options& options, state::Store& store, Board& board, Carr
 
 void Session::run() {
   connect();
-  loop();
+  try {
+    loop();
+  } catch (const Error& error) {
+    // Asked to stop while waiting for a server: what was applied is still to be saved and acknowledged.
+    if (error.kind() != ErrorKind::interrupted || hard_.raised()) throw;
+  }
   finish();
 }
 
@@ -237,9 +242,9 @@ void Session::finish() {
     obs::info("stopped in the middle of a transaction: it comes again at the next start");
   } else {
     store_progress(true);
-    applier_->poll_durable(true);
-    if (applier_->durable() > saved_) checkpoint();
   }
+  applier_->poll_durable(true);
+  if (applier_->durable() > saved_) checkpoint();
   source_->acknowledge(std::min(saved_, source_->received()));
   source_->settle();
   publish();

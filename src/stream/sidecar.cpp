@@ -193,19 +193,26 @@ struct Sidecar::Impl {
     carried.ignored_relations.insert(relation.oid);
   }
 
+  // False: another session shall follow.
+  bool one_session() {
+    try {
+      Session(options, *store, board, carried, hard).run();
+      return true;
+    } catch (const apply::ReadAgain& again) {
+      read_again(again);
+    } catch (const apply::UnknownRelation& relation) {
+      unknown(relation);
+    }
+    return false;
+  }
+
   void run() {
     const Monitor monitor(options, board, hard);
-    for (;;) {
+    for (bool ended = false; !ended;) {
       try {
-        Session session(options, *store, board, carried, hard);
-        session.run();
-        break;
+        ended = one_session();
       } catch (const Error& error) {
         after(error);
-      } catch (const apply::ReadAgain& again) {
-        read_again(again);
-      } catch (const apply::UnknownRelation& relation) {
-        unknown(relation);
       }
     }
     options.stop->throw_if_raised();

@@ -1,0 +1,158 @@
+// Copyright the walign authors. SPDX-License-Identifier: Apache-2.0
+//
+// The command line as a whole: global options, the table of commands, and what becomes of errors.
+#include "walign/cli.hpp"
+
+#include <unistd.h>
+
+#include <iostream>
+
+#include "base/version.hpp"
+#include "command.hpp"
+
+namespace walign::cli {
+
+namespace {
+
+constexpr AddCommand kCommands[] = {add_preflight, add_plan,        add_run,          add_status, add_pause,
+                                    add_resume,    add_checkpoints, add_dead_letters, add_config, add_remove};
+
+constexpr const char* kExample =
+    "Example:\n"
+    "  walign preflight && walign run     check both servers, then stream until stopped\n"
+    "  walign status --watch              in another terminal\n"
+    "\n"
+    "Exit status: 0 done; 1 failed; 2 wrong usage or configuration; 3 a precondition does not hold; 130 "
+    "interrupted.\n"
+    "Each command has a --help of its own. The options above may stand behind the command too.";
+
+void add_globals(CLI::App& app, Context& context) {
+  app.add_option("-c,--config", context.config_path, "the configuration")
+      ->envname("WALIGN_CONFIG")
+      ->type_name("FILE")
+      ->capture_default_str();
+  app.add_option("--log-level", context.log_level, "trace, debug, info, warn, error or off")
+      ->check(CLI::IsMember({"trace", "debug", "info", "warn", "error", "off"}))
+      ->type_name("LEVEL")
+      ->capture_default_str();
+  app.add_option("--log-format", context.log_format, "text or json")
+      ->check(CLI::IsMember({"text", "json"}))
+      ->type_name("FORMAT")
+      ->capture_default_str();
+  app.set_version_flag("--version", cat("walign ", kVersion), "print the version and exit");
+}
+
+// What is wrong with the command line, and whose help helps: the innermost command's that was recognised.
+std::string explain(const CLI::App* app, const CLI::Error& error) {
+  std::string command = "walign";
+  for (auto inner = app->get_subcommands(); !inner.empty(); inner = inner.front()->get_subcommands()) {
+    command += cat(" ", inner.front()->get_name());
+  }
+  std::string what = error.what();
+  if (what == "A subcommand is required") {
+    const auto left = app->remaining(true);
+    what = left.empty() ? "a command is missing" : cat("there is no command \"", left.front(), "\"");
+  }
+  return cat("walign: ", what, "\n  hint: ", command, " --help\n");
+}
+
+void build(CLI::App& app, Context& context) {
+  app.name("walign");
+  app.fallthrough();
+  app.require_subcommand(1);
+  app.get_formatter()->column_width(36);
+  app.footer(kExample);
+  app.failure_message(explain);
+  add_globals(app, context);
+  for (const auto add : kCommands) add(app, context);
+}
+
+void start_logging(const Context& context) {
+  obs::start_logging(obs::parse_level(context.log_level).value_or(obs::Level::info),
+                     context.log_format == "json" ? obs::LogFormat::json : obs::LogFormat::text);
+}
+
+int failed(const Context& context, const Error& error) {
+  if (context.log_format == "json") {
+    obs::log_error(obs::Level::error, "", error);
+  } else {
+    context.io.err << "walign: " << error.describe() << "\n";
+  }
+  return exit_status(error.kind());
+}
+
+int act(const Context& context) {
+  try {
+    start_logging(context);
+    const int status = context.action();
+    context.io.out.flush();
+    if (context.io.out) return status;
+    return failed(context, Error(ErrorKind::storage, "stdout could not be written",
+                                 "is the disk full, or has the reader gone?"));
+  } catch (const config::ConfigError& error) {
+    // FILE:LINE:COLUMN at the start of each line, as editors jump to it.
+    context.io.err << error.describe() << "\n";
+    return exit_status(error.kind());
+  } catch (const Error& error) {
+    context.io.out.flush();
+    return failed(context, error);
+  } catch (const std::exception& error) {
+    return failed(context,
+                  Error(ErrorKind::bug, cat("internal error: ", error.what()),
+                        "nothing was acknowledged past the last durable position, so starting again is "
+                        "safe; please report it with the log"));
+  }
+}
+
+}  // namespace
+
+config::Config Context::load() const { return config::load(config_path, config::process_environment()); }
+
+std::string Context::config_option() const {
+  return config_path == "walign.yaml" ? "" : cat(" -c ", config_path);
+}
+
+CLI::App* add_group(CLI::App& parent, const std::string& name, const std::string& description,
+                    const std::string& example) {
+  CLI::App* group = parent.add_subcommand(name, description);
+  group->footer("Example:\n  " + example);
+  group->require_subcommand(1);
+  return group;
+}
+
+void print_json(const Context& context, const Json& json) {
+  context.io.out << json.dump(2, ' ', false, Json::error_handler_t::replace) << "\n";
+}
+
+std::string ask_line(const Context& context, const std::string& question, const std::string& hint) {
+  context.io.err << question << std::flush;
+  std::string answer;
+  if (std::getline(context.io.in, answer)) return answer;
+  context.io.err << "\n";
+  throw Error(ErrorKind::usage, "there was no answer, so nothing was done", hint);
+}
+
+bool ask(const Context& context, const std::string& question) {
+  const auto answer = ask_line(context, cat(question, " [y/N] "), "answer y, or say --yes");
+  return answer == "y" || answer == "Y" || answer == "yes";
+}
+
+int main(std::vector<std::string> arguments, const Io& io) {
+  CLI::App app("Moves tables between PostgreSQL databases while they are in use.");
+  Context context(io);
+  build(app, context);
+  try {
+    std::reverse(arguments.begin(), arguments.end());  // as CLI11 takes them
+    app.parse(std::move(arguments));
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error, io.out, io.err) == 0 ? 0 : exit_status(ErrorKind::usage);
+  }
+  return act(context);
+}
+
+int main(int argc, char** argv) {
+  return main(std::vector<std::string>(argv + 1, argv + std::max(argc, 1)),
+              Io{std::cin, std::cout, std::cerr, ::isatty(STDOUT_FILENO) == 1});
+}
+
+}  // namespace walign::cli

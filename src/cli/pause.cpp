@@ -1,0 +1,52 @@
+// Copyright the walign authors. SPDX-License-Identifier: Apache-2.0
+//
+// pause and resume.
+#include "command.hpp"
+#include "walign/service.hpp"
+
+namespace walign::cli {
+
+namespace {
+
+struct Options {
+  std::string what;
+};
+
+int pause(Context& context, const Options& options) {
+  service::ControlClient(context.load().state).pause(options.what);
+  context.io.out << options.what << " is paused: the slot keeps the source's WAL meanwhile (walign resume "
+                 << options.what << ")\n";
+  return 0;
+}
+
+int resume(Context& context, const Options& options) {
+  service::ControlClient(context.load().state).resume(options.what);
+  context.io.out << options.what << " goes on\n";
+  return 0;
+}
+
+void add_what(CLI::App* command, const std::shared_ptr<Options>& options) {
+  command->add_option("WHAT", options->what, "apply or backfill")
+      ->required()
+      ->type_name("")
+      ->check(CLI::IsMember({"apply", "backfill"}));
+}
+
+}  // namespace
+
+void add_pause(CLI::App& parent, Context& context) {
+  auto options = std::make_shared<Options>();
+  add_what(add_command(parent, context, "pause", "Hold apply or backfill of the running sidecar.",
+                       "walign pause apply      nothing is written to the target until `walign resume apply`",
+                       options, pause),
+           options);
+}
+
+void add_resume(CLI::App& parent, Context& context) {
+  auto options = std::make_shared<Options>();
+  add_what(add_command(parent, context, "resume", "Let apply or backfill of the running sidecar go on.",
+                       "walign resume apply", options, resume),
+           options);
+}
+
+}  // namespace walign::cli

@@ -1,0 +1,141 @@
+// Copyright the walign authors. SPDX-License-Identifier: Apache-2.0
+//
+// plan: what `run` would create and write, for people or (--sql) as a script.
+#include "findings.hpp"
+#include "signals.hpp"
+#include "text.hpp"
+
+namespace walign::cli {
+
+namespace {
+
+struct Options {
+  bool sql = false;
+  bool json = false;
+};
+
+// A semicolon behind a comment would be part of it.
+std::string terminated(const std::string& statement) {
+  if (statement.ends_with(';')) return statement + "\n";
+  return cat(statement, statement.find("--") == std::string::npos ? ";\n" : "\n;\n");
+}
+
+std::string commented(std::string_view text) {
+  std::string out;
+  while (!text.empty()) {
+    const auto end = text.find('\n');
+    out += cat("--   ", text.substr(0, end), "\n");
+    text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
+  }
+  return out;
+}
+
+// psql goes where the script says, unless it would need a password to be written down.
+std::string connect_line(const std::string& conninfo) {
+  if (config::mask_secrets(conninfo) != conninfo || conninfo.find('\'') != std::string::npos) {
+    return cat("-- (connect psql to ", pg::describe_conninfo(conninfo), " here)\n");
+  }
+  return cat("\\connect '", conninfo, "'\n");
+}
+
+std::string statement_comment(std::string_view name, const std::string& sql) {
+  return sql.empty() ? "" : cat("-- ", name, ":\n", commented(sql));
+}
+
+std::string script(const config::Config& config, const stream::Plan& plan) {
+  std::string out = cat("-- What `walign run` does for migration ", config.migration,
+                        " before it streams. It does so by itself; this is to be read.\n\n-- On the source\n",
+                        connect_line(config.source));
+  for (const auto& statement : plan.on_source) out += terminated(statement);
+  out += cat("\n-- On the target\n", connect_line(config.target));
+  for (const auto& statement : plan.on_target) out += terminated(statement);
+  out += "\n-- What it writes on the target, set by set: $1, $2, ... are arrays of the source's values.\n";
+  for (const auto& table : plan.tables) {
+    out += cat("\n-- ", printable(table.source), " -> ", printable(table.target), "\n");
+    out += statement_comment("INSERT", table.insert_sql);
+    out += statement_comment("UPDATE", table.update_sql);
+    out += statement_comment("DELETE", table.delete_sql);
+  }
+  return out;
+}
+
+// Statements stand in one line here; --sql has them as they are.
+std::string list(const std::vector<std::string>& statements) {
+  if (statements.empty()) return "  nothing\n";
+  std::string out;
+  for (const auto& statement : statements) out += cat("  ", printable(statement), "\n");
+  return out;
+}
+
+std::string table_text(const stream::Plan::Table& table) {
+  std::string out = cat(printable(table.source), " -> ", printable(table.target), "\n");
+  Table facts;
+  facts.add({"rows", cat("about ", count_text(table.estimated_rows), ", ", bytes_text(table.bytes))});
+  facts.add({"key", table.key.empty() ? "none: takes inserts only" : join(table.key, ", ")});
+  facts.add({"filter", table.filter.empty() ? "none: every row" : table.filter});
+  if (!table.reads.empty()) facts.add({"reads", join(table.reads, ", ")});
+  out += facts.text(2);
+  out += "  columns\n";
+  Table columns;
+  for (const auto& [name, expression] : table.columns) columns.add({name, "<-", expression});
+  out += columns.text(4);
+  if (!table.risks.empty()) out += "  risks\n";
+  for (const auto& risk : table.risks) out += cat("    ", printable(risk), "\n");
+  return out;
+}
+
+std::string text(const config::Config& config, const stream::Plan& plan) {
+  std::string out = cat("On the source, ", pg::describe_conninfo(config.source), ":\n", list(plan.on_source),
+                        "On the target, ", pg::describe_conninfo(config.target), ":\n", list(plan.on_target));
+  for (const auto& table : plan.tables) out += cat("\n", table_text(table));
+  return out + "\nNothing was changed. walign run does this; walign plan --sql has every statement.\n";
+}
+
+Json json(const stream::Plan& plan) {
+  Json tables = Json::array();
+  for (const auto& t : plan.tables) {
+    Json columns = Json::array();
+    for (const auto& [name, expression] : t.columns)
+      columns.push_back({{"name", name}, {"expression", expression}});
+    tables.push_back({{"source", t.source},
+                      {"target", t.target},
+                      {"columns", columns},
+                      {"key", t.key},
+                      {"filter", t.filter.empty() ? Json() : Json(t.filter)},
+                      {"reads", t.reads},
+                      {"risks", t.risks},
+                      {"estimated_rows", t.estimated_rows},
+                      {"bytes", t.bytes},
+                      {"insert_sql", t.insert_sql},
+                      {"update_sql", t.update_sql.empty() ? Json() : Json(t.update_sql)},
+                      {"delete_sql", t.delete_sql.empty() ? Json() : Json(t.delete_sql)}});
+  }
+  return {{"on_source", plan.on_source}, {"on_target", plan.on_target}, {"tables", tables}};
+}
+
+int show_plan(Context& context, const Options& options) {
+  const auto config = context.load();
+  const Signals signals;
+  const auto plan = stream::plan(config, prepare_or_refuse(config, signals.interrupt()));
+  if (options.json) {
+    print_json(context, json(plan));
+  } else {
+    context.io.out << (options.sql ? script(config, plan) : text(config, plan));
+  }
+  return 0;
+}
+
+}  // namespace
+
+void add_plan(CLI::App& parent, Context& context) {
+  auto options = std::make_shared<Options>();
+  CLI::App* command =
+      add_command(parent, context, "plan", "Print what run would create and write; change nothing.",
+                  "walign plan                 columns, keys, filters and risks, table by table\n"
+                  "  walign plan --sql | less    every statement",
+                  options, show_plan);
+  auto* sql = command->add_flag("--sql", options->sql, "as an SQL script");
+  command->add_flag("--json", options->json, "as JSON")->excludes(sql);
+}
+
+}  // namespace walign::cli

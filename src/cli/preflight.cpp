@@ -1,0 +1,120 @@
+// Copyright the walign authors. SPDX-License-Identifier: Apache-2.0
+//
+// preflight: everything that can be known before anything is touched.
+#include "findings.hpp"
+#include "signals.hpp"
+#include "text.hpp"
+
+namespace walign::cli {
+
+namespace {
+
+using Level = mapping::Finding::Level;
+
+struct Options {
+  bool json = false;
+};
+
+const char* level_text(Level level) {
+  switch (level) {
+    case Level::ok: return "ok";
+    case Level::warn: return "warn";
+    case Level::fail: return "FAIL";
+  }
+  return "";
+}
+
+std::int64_t count(const mapping::Findings& findings, Level level) {
+  return std::count_if(findings.begin(), findings.end(), [&](const auto& f) { return f.level == level; });
+}
+
+// Remedies have several lines where they are a script.
+std::string indented(std::string_view text, const std::string& before) {
+  std::string out;
+  while (!text.empty()) {
+    const auto end = text.find('\n');
+    out += cat(before, printable(text.substr(0, end)), "\n");
+    text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
+  }
+  return out;
+}
+
+// A server that cannot be reached, or does not let us in, is a check that failed.
+mapping::Findings look(const config::Config& config, const Interrupt& interrupt) {
+  try {
+    return stream::prepare(config, &interrupt).findings;
+  } catch (const Error& error) {
+    const bool of_a_server = error.kind() == ErrorKind::connection ||
+                             error.kind() == ErrorKind::precondition ||
+                             error.kind() == ErrorKind::transient || error.kind() == ErrorKind::query;
+    if (!of_a_server) throw;
+    return {{Level::fail, "connection", error.message(), error.hint()}};
+  }
+}
+
+int preflight(Context& context, const Options& options) {
+  const auto config = context.load();
+  const Signals signals;
+  const auto findings = look(config, signals.interrupt());
+  const bool failed = mapping::any_failed(findings);
+  if (options.json) {
+    print_json(context, findings_json(findings));
+  } else {
+    context.io.out << findings_text(findings) << "\n"
+                   << count(findings, Level::ok) << " ok, " << count(findings, Level::warn) << " warn, "
+                   << count(findings, Level::fail) << " FAIL: "
+                   << (failed ? "walign run would refuse; nothing was changed" : "ready for walign run")
+                   << "\n";
+  }
+  return failed ? exit_status(ErrorKind::precondition) : 0;
+}
+
+}  // namespace
+
+std::string findings_text(const mapping::Findings& findings) {
+  std::size_t subject_width = 0;
+  for (const auto& f : findings) subject_width = std::max(subject_width, width(printable(f.subject)));
+  subject_width = std::min<std::size_t>(subject_width, 40);
+  std::string out;
+  for (const auto& f : findings) {
+    const std::string subject = printable(f.subject);
+    const std::size_t taken = std::min(width(subject), subject_width);
+    out += cat(f.level == Level::ok     ? "ok    "
+               : f.level == Level::warn ? "warn  "
+                                        : "FAIL  ",
+               subject, std::string(subject_width - taken + 2, ' '), printable(f.what), "\n");
+    out += indented(f.remedy, "        ");
+  }
+  return out;
+}
+
+Json findings_json(const mapping::Findings& findings) {
+  Json out = Json::array();
+  for (const auto& f : findings) {
+    out.push_back(
+        {{"level", level_text(f.level)}, {"subject", f.subject}, {"what", f.what}, {"remedy", f.remedy}});
+  }
+  return out;
+}
+
+stream::Prepared prepare_or_refuse(const config::Config& config, const Interrupt& interrupt) {
+  auto prepared = stream::prepare(config, &interrupt);
+  mapping::Findings failed;
+  for (const auto& f : prepared.findings) {
+    if (f.level == Level::fail) failed.push_back(f);
+  }
+  if (failed.empty()) return prepared;
+  throw Error(ErrorKind::precondition, cat(failed.size(), " checks failed:\n", findings_text(failed)),
+              "see all of them with `walign preflight`");
+}
+
+void add_preflight(CLI::App& parent, Context& context) {
+  auto options = std::make_shared<Options>();
+  add_command(
+      parent, context, "preflight", "Check both servers against the mapping; change nothing.",
+      "walign preflight        a line per check: ok, warn or FAIL, with what to do; exit 3 if one failed",
+      options, preflight)
+      ->add_flag("--json", options->json, "as a JSON array");
+}
+
+}  // namespace walign::cli

@@ -1,0 +1,167 @@
+// Copyright the walign authors. SPDX-License-Identifier: Apache-2.0
+//
+// run: the sidecar with its servers and its progress line.
+#include <condition_variable>
+#include <csignal>
+#include <mutex>
+#include <thread>
+
+#include "command.hpp"
+#include "signals.hpp"
+#include "text.hpp"
+#include "walign/service.hpp"
+
+namespace walign::cli {
+
+namespace {
+
+struct Options {
+  std::string until_lsn;
+  std::string until_time;
+  bool until_caught_up = false;
+  bool no_backfill = false;
+};
+
+std::uint64_t rows_done(const stream::Status& status) {
+  std::uint64_t rows = 0;
+  for (const auto& table : status.tables) rows += table.books.decoded;
+  return rows;
+}
+
+std::string progress_line(const stream::Status& status, double rows_per_second) {
+  std::string line = status.phase;
+  if (status.paused) line += ", paused";
+  if (!status.connected) {
+    return line +
+           (status.last_error.empty() ? "  connecting" : cat("  trying again after: ", status.last_error));
+  }
+  if (status.applied) line += cat("  applied ", *status.applied);
+  if (status.lag_bytes) line += cat("  lag ", bytes_text(*status.lag_bytes));
+  if (status.lag_seconds) line += cat(", ", seconds_text(*status.lag_seconds));
+  line += cat("  ", count_text(rows_per_second), " rows/s");
+  if (status.dead_letters.value_or(0) > 0) line += cat("  dead letters ", *status.dead_letters);
+  return line;
+}
+
+// Shows where the sidecar is, until destroyed.
+class ProgressThread {
+ public:
+  explicit ProgressThread(const stream::Sidecar& sidecar) : sidecar_(sidecar), thread_([this] { loop(); }) {}
+  ~ProgressThread() {
+    {
+      const std::lock_guard lock(mutex_);
+      done_ = true;
+    }
+    wake_.notify_one();
+    thread_.join();
+  }
+  ProgressThread(const ProgressThread&) = delete;
+  ProgressThread& operator=(const ProgressThread&) = delete;
+
+ private:
+  void loop() noexcept {
+    try {
+      obs::Progress progress;
+      do {
+        const auto status = sidecar_.status();
+        progress.show(progress_line(status, rate(rows_done(status))));
+      } while (!wait());
+    } catch (const std::exception& error) {
+      obs::warn("progress is not shown any more", {{"why", error.what()}});
+    }
+  }
+
+  // Rows per second, of about the last two seconds.
+  double rate(std::uint64_t rows) {
+    const auto now = std::chrono::steady_clock::now();
+    const double seconds = std::chrono::duration<double>(now - since_).count();
+    if (seconds > 0 && rows >= rows_) rate_ += (static_cast<double>(rows - rows_) / seconds - rate_) / 4;
+    rows_ = rows;
+    since_ = now;
+    return rate_;
+  }
+
+  // Whether it is time to end.
+  bool wait() {
+    std::unique_lock lock(mutex_);
+    return wake_.wait_for(lock, std::chrono::milliseconds(500), [this] { return done_; });
+  }
+
+  const stream::Sidecar& sidecar_;
+  double rate_ = 0;
+  std::uint64_t rows_ = 0;
+  std::chrono::steady_clock::time_point since_ = std::chrono::steady_clock::now();
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  bool done_ = false;   // guarded by mutex_
+  std::thread thread_;  // last: it uses all of the above
+};
+
+stream::Until until_of(const Options& options) {
+  stream::Until until;
+  if (!options.until_lsn.empty()) until.lsn = parse_lsn(options.until_lsn);
+  if (!options.until_time.empty()) until.time_us = parse_time(options.until_time);
+  until.caught_up = options.until_caught_up;
+  return until;
+}
+
+std::string position_text(const std::optional<Lsn>& lsn) { return lsn ? lsn->to_string() : "none"; }
+
+int run(Context& context, const Options& options) {
+  stream::Options sidecar_options;
+  sidecar_options.until = until_of(options);
+  sidecar_options.config = context.load();
+  const config::Config config = sidecar_options.config;
+  std::signal(SIGPIPE, SIG_IGN);
+  const Signals signals;
+  obs::Metrics metrics;
+  sidecar_options.no_backfill = options.no_backfill;
+  sidecar_options.stop = &signals.interrupt();
+  sidecar_options.metrics = &metrics;
+  stream::Sidecar sidecar(std::move(sidecar_options));  // holds the state directory from here on
+  const auto handlers = service::handlers_of(sidecar, metrics, config);
+  const service::ControlServer control(config.state, handlers);
+  std::optional<service::HttpServer> http;
+  if (!config.http.empty()) {
+    http.emplace(config.http, handlers);
+    obs::info("serving", {{"http", cat("http://", config.http, "/")}});
+  }
+  try {
+    const ProgressThread progress(sidecar);
+    sidecar.run();
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::interrupted) throw;
+    obs::info("stopped; `walign run` goes on from here", {{"lsn", position_text(sidecar.status().applied)}});
+    return exit_status(error.kind());
+  }
+  obs::info("stopped where it was asked to", {{"lsn", position_text(sidecar.status().applied)}});
+  return 0;
+}
+
+}  // namespace
+
+void add_run(CLI::App& parent, Context& context) {
+  auto options = std::make_shared<Options>();
+  CLI::App* command = add_command(
+      parent, context, "run", "The sidecar: set up what is missing, stream, go on from where it was.",
+      "walign run                                     until stopped (Ctrl-C, SIGTERM)\n"
+      "  walign run --until-caught-up                   all that the source has now, then exit 0\n"
+      "  walign run --until-lsn 16/B374D848             transactions that commit below it, no other\n"
+      "  walign run --until-time 2026-01-31T12:00:00Z   transactions committed up to then",
+      options, run);
+  auto* lsn =
+      command->add_option("--until-lsn", options->until_lsn, "stop before the first commit at or above LSN");
+  lsn->type_name("LSN");
+  auto* time =
+      command->add_option("--until-time", options->until_time,
+                          "stop before the first commit after TIME (ISO 8601; UTC unless it has a zone)");
+  time->type_name("TIME")->excludes(lsn);
+  command
+      ->add_flag("--until-caught-up", options->until_caught_up,
+                 "stop where the source's WAL ends at the start")
+      ->excludes(lsn)
+      ->excludes(time);
+  command->add_flag("--no-backfill", options->no_backfill, "the target has the rows already; only stream");
+}
+
+}  // namespace walign::cli
