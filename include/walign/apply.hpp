@@ -148,7 +148,7 @@ class Applier {
   [[nodiscard]] bool pending() const;
   // The batch is as large as it should become.
   [[nodiscard]] bool full() const;
-  // In the middle of a large transaction: statements were sent, the commit is to come.
+  // In the middle of a source transaction: its last part has not been added yet.
   [[nodiscard]] bool in_transaction() const;
   // Writes what was added; commits if it ends at a transaction's end. Throws ReadAgain, or Error.
   void flush();

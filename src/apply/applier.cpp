@@ -65,7 +65,25 @@ Applier::Impl::Impl(Options o, std::vector<mapping::Route> r)
 
 // -------------------------------------------------------------------------------------- gathering
 
+// Binds every table of a part before anything of it is taken. Where one is not what the mapping was made for, what
+// came before is written first, so that the stream stops just before the changed table's first row.
+void Applier::Impl::bind_all(const event::TransactionPart& part) {
+  const auto flush_what_is_whole = [this] {
+    if (!parts.empty() && parts.back().last()) flush();
+  };
+  try {
+    for (const auto& relation : part.relations()) router.bind(relation);
+  } catch (const Error& error) {
+    flush_what_is_whole();
+    throw Error(error).at(part.commit_lsn());
+  } catch (const UnknownRelation&) {
+    flush_what_is_whole();
+    throw;
+  }
+}
+
 void Applier::Impl::add(event::TransactionPart part) {
+  bind_all(part);
   // A transaction that must go row by row has batches of its own.
   const bool alone = careful_at.valid() && (part.commit_lsn() == careful_at) !=
                                                (!parts.empty() && parts.back().commit_lsn() == careful_at);
@@ -94,24 +112,43 @@ void Applier::Impl::add_change(const event::TransactionPart& part, std::size_t i
     ++open_books[static_cast<std::size_t>(binding.route->id)].decoded;
     if (careful_at.valid() && part.commit_lsn() == careful_at) continue;  // flush() takes it change by change
     const auto single = single_change(binding, change, compactor->arena());
-    if (!dead_keys.empty() && dead_keys.chain_of(single) != 0) {
-      compactor->add(QueueStep{single, &change, index});
+    if (auto step = queued(single, change, index)) {
+      compactor->add(*step);
     } else {
       compactor->add(single);
     }
   }
 }
 
-void Applier::Impl::add_truncate(const event::TransactionPart& part, const v1::Truncate& truncate) {
+std::optional<QueueStep> Applier::Impl::queued(const SingleChange& change, const v1::Change& event,
+                                               std::size_t part) {
+  if (dead_keys.empty()) return std::nullopt;
+  const auto chain = dead_keys.chain_of(change);
+  if (chain == 0) return std::nullopt;
+  return QueueStep{change, &event, part, chain, dead_keys.add(change, chain)};
+}
+
+// A TRUNCATE also ends every chain of dead letters of its tables: none of their rows is there any more.
+TruncateStep Applier::Impl::truncate_step(const event::TransactionPart& part, const v1::Truncate& truncate) {
   TruncateStep step;
   step.restart_identity = truncate.restart_identity();
   for (const auto relation : truncate.relations()) {
     for (const auto& binding : router.bind(part.relations().at(relation))) {
-      ++open_books[static_cast<std::size_t>(binding.route->id)].decoded;
       step.bindings.push_back(&binding);
+      dead_keys.forget(binding);
+    }
+  }
+  return step;
+}
+
+void Applier::Impl::add_truncate(const event::TransactionPart& part, const v1::Truncate& truncate) {
+  for (const auto relation : truncate.relations()) {
+    for (const auto& binding : router.bind(part.relations().at(relation))) {
+      ++open_books[static_cast<std::size_t>(binding.route->id)].decoded;
     }
   }
   if (careful_at.valid() && part.commit_lsn() == careful_at) return;
+  auto step = truncate_step(part, truncate);
   if (!step.bindings.empty()) compactor->add(std::move(step));
 }
 
@@ -122,31 +159,48 @@ std::vector<Execution> Applier::Impl::encode(const std::vector<Step>& steps, Upd
   std::map<int, std::uint64_t> cancelled;
   for (const auto& step : steps) {
     if (const auto* rows = std::get_if<RowsStep>(&step)) encoder.rows(*rows, updates, executions, cancelled);
-    if (const auto* single = std::get_if<SingleChange>(&step)) encoder.single(*single, executions);
-    if (const auto* truncate = std::get_if<TruncateStep>(&step)) encoder.truncate(*truncate, executions);
-    if (const auto* queued = std::get_if<QueueStep>(&step)) append_aside(*queued, executions);
+    if (const auto* single = std::get_if<SingleChange>(&step)) encoder.single(*single, updates, executions);
+    if (const auto* queue = std::get_if<QueueStep>(&step)) append_aside(*queue, executions);
+    if (const auto* truncate = std::get_if<TruncateStep>(&step)) {
+      encoder.truncate(*truncate, executions);
+      append_moot(*truncate, executions);
+    }
   }
+  encoder.finish(executions);
   for (const auto& [route, weight] : cancelled) open_books[static_cast<std::size_t>(route)].applied += weight;
   return executions;
 }
 
-void Applier::Impl::append_aside(const QueueStep& queued, std::vector<Execution>& out) {
-  const Aside aside{queued.change, queued.event, &parts.at(queued.transaction)};
-  const auto chain = dead_keys.chain_of(queued.change);
-  const auto insert = aside_insert(options.stream, aside, chain, nullptr);
+void Applier::Impl::append_aside(const QueueStep& step, std::vector<Execution>& out) {
+  const Aside aside{step.change, step.event, &parts.at(step.transaction)};
+  const auto insert = aside_insert(options.stream, aside, step.chain, nullptr);
   Execution e;
-  e.route = queued.change.binding->route;
+  e.route = step.change.binding->route;
   e.sql = insert.sql;
   e.text_params = insert.params;
   e.weight = 1;
   e.dead_letter = true;
   out.push_back(std::move(e));
-  if (const auto joined = dead_keys.add(queued.change, chain); joined != 0) {
+  if (step.joined != 0) {
     Execution join;
-    join.route = queued.change.binding->route;
+    join.route = step.change.binding->route;
     join.sql = "UPDATE walign.dead_letter SET chain = $1 WHERE stream = $2 AND coalesce(chain, id) = $3";
-    join.text_params = {cat(chain), options.stream, cat(joined)};
+    join.text_params = {cat(step.chain), options.stream, cat(step.joined)};
     out.push_back(std::move(join));
+  }
+}
+
+void Applier::Impl::append_moot(const TruncateStep& truncate, std::vector<Execution>& out) {
+  const bool some = dead_letters > 0 || std::any_of(out.begin(), out.end(),
+                                                    [](const Execution& e) { return e.dead_letter; });
+  if (!some) return;
+  for (const Binding* binding : truncate.bindings) {
+    Execution e;
+    e.route = binding->route;
+    e.sql = "DELETE FROM walign.dead_letter WHERE stream = $1 AND route = $2 AND relation = $3";
+    e.text_params = {options.stream, binding->route->label(), relation_name(*binding)};
+    e.forgets = true;
+    out.push_back(std::move(e));
   }
 }
 
@@ -214,6 +268,10 @@ void Applier::Impl::count(const std::vector<Execution>& executions, const std::v
   for (std::size_t i = 0; i < executions.size(); ++i) {
     const auto& e = executions[i];
     auto& its = open_books[static_cast<std::size_t>(e.route->id)];
+    if (e.forgets) {
+      dead_letters -= results[first + i].affected();
+      continue;
+    }
     if (e.dead_letter) {
       its.dead_letters += e.weight;
       dead_letters += static_cast<std::int64_t>(e.weight);
@@ -315,7 +373,7 @@ bool Applier::full() const {
          impl_->batch_bytes >= static_cast<std::size_t>(impl_->options.max_batch_bytes);
 }
 bool Applier::in_transaction() const {
-  return impl_->open || (!impl_->parts.empty() && !impl_->parts.back().last());
+  return impl_->parts.empty() ? impl_->open : !impl_->parts.back().last();
 }
 void Applier::flush() { impl_->flush(); }
 Lsn Applier::durable() const { return impl_->durable; }

@@ -16,9 +16,14 @@ struct Applier::Impl {
   void add(event::TransactionPart part);
   void add_change(const event::TransactionPart& part, std::size_t index, const v1::Change& change);
   void add_truncate(const event::TransactionPart& part, const v1::Truncate& truncate);
+  void bind_all(const event::TransactionPart& part);
+  // The step that sets a change aside, if its key has a dead letter. From then on all its keys have one.
+  std::optional<QueueStep> queued(const SingleChange& change, const v1::Change& event, std::size_t part);
+  TruncateStep truncate_step(const event::TransactionPart& part, const v1::Truncate& truncate);
   void flush();
   std::vector<Execution> encode(const std::vector<Step>& steps, Updates updates);
-  void append_aside(const QueueStep& queued, std::vector<Execution>& out);
+  void append_aside(const QueueStep& step, std::vector<Execution>& out);
+  void append_moot(const TruncateStep& truncate, std::vector<Execution>& out);
   // Sends the executions, opening a transaction if none is open, committing at `commit_at` if it is valid.
   void write(const std::vector<Execution>& executions, Lsn commit_at);
   void prepare(const std::vector<Execution>& executions);

@@ -76,20 +76,15 @@ void Applier::Impl::each_change(const event::TransactionPart& part,
   for (const auto& change : part.tx().changes()) {
     if (change.kind() == v1::Change::MESSAGE) continue;
     if (change.kind() == v1::Change::TRUNCATE) {
-      TruncateStep step;
-      step.restart_identity = change.truncate().restart_identity();
-      for (const auto relation : change.truncate().relations()) {
-        for (const auto& binding : router.bind(part.relations().at(relation)))
-          step.bindings.push_back(&binding);
-      }
+      const auto step = truncate_step(part, change.truncate());
       if (!step.bindings.empty()) visit(step, {{}, &change, &part});
       continue;
     }
     for (const auto& binding : router.bind(part.relations().at(change.relation()))) {
       const auto single = single_change(binding, change, compactor->arena());
       const Aside aside{single, &change, &part};
-      if (!dead_keys.empty() && dead_keys.chain_of(single) != 0) {
-        visit(QueueStep{single, &change, static_cast<std::size_t>(&part - parts.data())}, aside);
+      if (auto step = queued(single, change, static_cast<std::size_t>(&part - parts.data()))) {
+        visit(*step, aside);
       } else {
         visit(single, aside);
       }
@@ -261,6 +256,18 @@ std::vector<Stored> chain_of(pg::Connection& connection, const std::string& stre
   return out;
 }
 
+// Where a stored event went; it must not go elsewhere, nor nowhere.
+const Binding& binding_of(Router& router, const event::RelationPtr& relation, const std::string& route) {
+  try {
+    for (const auto& binding : router.bind(relation)) {
+      if (binding.route->label() == route) return binding;
+    }
+  } catch (const UnknownRelation&) {  // said below
+  }
+  throw Error(ErrorKind::precondition, cat("the mapping has no rule ", route, " any more"),
+              "put the rule back into walign.yaml and start again, or discard the dead letter");
+}
+
 }  // namespace
 
 void Applier::discard_dead_letter(std::int64_t id) {
@@ -287,11 +294,9 @@ void Applier::retry_dead_letter(std::int64_t id) {
     for (const auto& stored : chain) {
       const auto letter =
           std::find_if(letters.begin(), letters.end(), [&](const auto& l) { return l.id == stored.id; });
-      for (const auto& binding : i.router.bind(stored.relation)) {
-        if (binding.route->label() != letter->route) continue;
-        const auto single = single_change(binding, stored.transaction.changes(0), i.compactor->arena());
-        i.write(i.encode({single}, Updates::in_place), Lsn());
-      }
+      const Binding& binding = binding_of(i.router, stored.relation, letter->route);
+      const auto single = single_change(binding, stored.transaction.changes(0), i.compactor->arena());
+      i.write(i.encode({single}, Updates::in_place), Lsn());
       i.connection.query("DELETE FROM walign.dead_letter WHERE id = $1", {cat(stored.id)});
     }
     i.connection.exec("COMMIT");

@@ -44,7 +44,18 @@ std::string event_alone(const Aside& aside) {
   return alone.SerializeAsString();
 }
 
+// At most so many bytes, and no character cut in two: the target would refuse to store it.
+std::string_view shortened(std::string_view text, std::size_t most) {
+  if (text.size() <= most) return text;
+  while (most > 0 && (static_cast<unsigned char>(text[most]) & 0xC0U) == 0x80U) --most;
+  return text.substr(0, most);
+}
+
 }  // namespace
+
+std::string relation_name(const Binding& binding) {
+  return config::TableName{binding.relation->schema(), binding.relation->name()}.to_string();
+}
 
 std::string describe_key(const Binding& binding, const v1::Tuple& row) {
   constexpr std::size_t kMost = 60;  // of one value
@@ -53,7 +64,7 @@ std::string describe_key(const Binding& binding, const v1::Tuple& row) {
   event::for_each_value(row, [&](int i, const event::Value& value) {
     const int source = binding.source_of[static_cast<std::size_t>(i)];
     if (std::find(inputs.begin(), inputs.end(), source) == inputs.end()) return;
-    const std::string_view shown = value.state == event::State::value ? value.bytes.substr(0, kMost) : "NULL";
+    const std::string_view shown = value.state == event::State::value ? shortened(value.bytes, kMost) : "NULL";
     out += cat(out.empty() ? "" : ", ", binding.relation->columns(i).name(), "=", shown,
                value.bytes.size() > kMost ? "..." : "");
   });
@@ -82,7 +93,7 @@ std::vector<std::string> DeadKeys::keys_of(const SingleChange& change) {
 std::int64_t DeadKeys::chain_of(const SingleChange& change) const {
   for (const auto& key : keys_of(change)) {
     const auto found = chains_.find({change.binding->route->id, key});
-    if (found != chains_.end()) return found->second;
+    if (found != chains_.end()) return found->second.chain;
   }
   return 0;
 }
@@ -90,30 +101,45 @@ std::int64_t DeadKeys::chain_of(const SingleChange& change) const {
 std::int64_t DeadKeys::add(const SingleChange& change, std::int64_t chain) {
   std::int64_t joined = 0;
   for (auto& key : keys_of(change)) {
-    auto [entry, is_new] = chains_.try_emplace({change.binding->route->id, std::move(key)}, chain);
-    if (!is_new && entry->second != chain) joined = std::exchange(entry->second, chain);
+    auto& standing = chains_[{change.binding->route->id, std::move(key)}];
+    standing.relations.insert(relation_name(*change.binding));
+    if (standing.chain != 0 && standing.chain != chain) joined = standing.chain;
+    standing.chain = chain;
   }
   if (joined != 0) {
-    for (auto& [key, its_chain] : chains_) {
-      if (its_chain == joined) its_chain = chain;
+    for (auto& [key, standing] : chains_) {
+      if (standing.chain == joined) standing.chain = chain;
     }
   }
   return joined;
+}
+
+void DeadKeys::forget(const Binding& binding) {
+  const std::string relation = relation_name(binding);
+  for (auto at = chains_.begin(); at != chains_.end();) {
+    if (at->first.first == binding.route->id) at->second.relations.erase(relation);
+    at = at->second.relations.empty() ? chains_.erase(at) : std::next(at);
+  }
 }
 
 void DeadKeys::load(pg::Connection& target, const std::string& stream,
                     const std::vector<mapping::Route>& routes) {
   chains_.clear();
   const auto r = target.query(
-      "SELECT route, key_bytes, new_key_bytes, coalesce(chain, id) FROM walign.dead_letter WHERE stream = $1 "
+      "SELECT route, key_bytes, new_key_bytes, coalesce(chain, id), relation FROM walign.dead_letter "
+      "WHERE stream = $1 "
       "ORDER BY id",
       {stream});
   for (int i = 0; i < r.rows(); ++i) {
     const auto route = std::find_if(routes.begin(), routes.end(),
                                     [&](const auto& candidate) { return candidate.label() == r.text(i, 0); });
     if (route == routes.end() || route->key.empty()) continue;
-    chains_[{route->id, from_hex(r.text(i, 1))}] = r.integer(i, 3);
-    if (!r.is_null(i, 2)) chains_[{route->id, from_hex(r.text(i, 2))}] = r.integer(i, 3);
+    for (const int column : {1, 2}) {
+      if (r.is_null(i, column)) continue;
+      auto& standing = chains_[{route->id, from_hex(r.text(i, column))}];
+      standing.chain = r.integer(i, 3);
+      standing.relations.insert(r.str(i, 4));
+    }
   }
 }
 
@@ -125,9 +151,9 @@ AsideInsert aside_insert(const std::string& stream, const Aside& aside, std::int
   AsideInsert insert;
   insert.sql =
       cat("INSERT INTO walign.dead_letter (stream, chain, route, key, key_bytes, new_key_bytes, commit_lsn, "
-          "operation, error, sqlstate, event) VALUES ($1, nullif($2::bigint, 0), $3, $4, $5, ",
+          "operation, error, sqlstate, event, relation) VALUES ($1, nullif($2::bigint, 0), $3, $4, $5, ",
           change.kind == SingleChange::Kind::key_change ? "$6" : "nullif($6::bytea, $6::bytea)",
-          ", $7, $8, $9, $10, $11) RETURNING id");
+          ", $7, $8, $9, $10, $11, $12) RETURNING id");
   const bool keyed = !route.key.empty();
   insert.params = {
       stream,
@@ -140,7 +166,8 @@ AsideInsert aside_insert(const std::string& stream, const Aside& aside, std::int
       std::string(operation_of(change.kind)),
       error == nullptr ? std::string() : error->message(),
       error == nullptr ? std::string() : error->sqlstate(),
-      to_hex(event_alone(aside))};
+      to_hex(event_alone(aside)),
+      relation_name(*change.binding)};
   return insert;
 }
 

@@ -13,6 +13,8 @@ namespace walign::apply {
 // "id=5, kind=x" of the key's source columns; at most some hundred characters.
 std::string describe_key(const Binding& binding, const v1::Tuple& row);
 std::string_view operation_of(SingleChange::Kind kind);
+// The source's table or partition, as schema.name.
+std::string relation_name(const Binding& binding);
 
 struct Aside {
   SingleChange change;
@@ -35,11 +37,16 @@ class DeadKeys {
   [[nodiscard]] std::int64_t chain_of(const SingleChange& change) const;
   // Every key of the change now belongs to `chain`; the chain that must be joined to it on the target, or 0.
   std::int64_t add(const SingleChange& change, std::int64_t chain);
-  void clear() { chains_.clear(); }
+  // The table or partition was emptied: what its dead letters were about is gone.
+  void forget(const Binding& binding);
 
  private:
+  struct Standing {
+    std::int64_t chain = 0;
+    std::set<std::string> relations;  // whose rows the dead letters are: a partition each
+  };
   static std::vector<std::string> keys_of(const SingleChange& change);
-  std::map<std::pair<int, std::string>, std::int64_t> chains_;  // by route id and key bytes
+  std::map<std::pair<int, std::string>, Standing> chains_;  // by route id and key bytes
 };
 
 AsideInsert aside_insert(const std::string& stream, const Aside& aside, std::int64_t chain,

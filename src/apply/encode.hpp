@@ -17,6 +17,7 @@ struct Execution {
   std::string count;                     // the last parameter, as text
   std::uint64_t weight = 0;              // source changes in it
   bool dead_letter = false;              // they are set aside, not applied
+  bool forgets = false;                  // deletes dead letters, which are no changes
 };
 
 // Every statement of every route, made once.

@@ -32,6 +32,7 @@ CREATE TABLE IF NOT EXISTS walign.dead_letter (
   stream text NOT NULL,
   chain bigint,
   route text NOT NULL,
+  relation text NOT NULL,
   key text NOT NULL,
   key_bytes bytea NOT NULL,
   new_key_bytes bytea,

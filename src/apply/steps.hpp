@@ -66,6 +66,8 @@ struct QueueStep {
   SingleChange change;
   const v1::Change* event = nullptr;
   std::size_t transaction = 0;  // index of its part in the batch
+  std::int64_t chain = 0;       // that it stands behind
+  std::int64_t joined = 0;      // a chain that it joins to that one; 0 if none
 };
 
 struct RowsStep {

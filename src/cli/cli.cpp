@@ -9,6 +9,7 @@
 
 #include "base/version.hpp"
 #include "command.hpp"
+#include "text.hpp"
 
 namespace walign::cli {
 
@@ -76,7 +77,7 @@ int failed(const Context& context, const Error& error) {
   if (context.log_format == "json") {
     obs::log_error(obs::Level::error, "", error);
   } else {
-    context.io.err << "walign: " << error.describe() << "\n";
+    context.io.err << "walign: " << printable_lines(error.describe()) << "\n";
   }
   return exit_status(error.kind());
 }
@@ -91,7 +92,7 @@ int act(const Context& context) {
                                  "is the disk full, or has the reader gone?"));
   } catch (const config::ConfigError& error) {
     // FILE:LINE:COLUMN at the start of each line, as editors jump to it.
-    context.io.err << error.describe() << "\n";
+    context.io.err << printable_lines(error.describe()) << "\n";
     return exit_status(error.kind());
   } catch (const Error& error) {
     context.io.out.flush();

@@ -97,15 +97,28 @@ std::string why(const apply::DeadLetter& letter) {
   return cat(letter.error, letter.sqlstate.empty() ? "" : cat(" (SQLSTATE ", letter.sqlstate, ")"));
 }
 
+// In a list the other columns say already which table, operation and key it is, and a line must do.
+std::string short_why(const apply::DeadLetter& letter) {
+  constexpr std::size_t kMost = 100;
+  std::string reason = why(letter);
+  const std::string known = cat(letter.route, ": ", letter.operation, " of ", letter.key, ": ");
+  if (reason.starts_with(known)) reason.erase(0, known.size());
+  reason.erase(std::min(reason.find('\n'), reason.size()));
+  if (reason.size() <= kMost) return reason;
+  std::size_t end = kMost;
+  while (end > 0 && (static_cast<unsigned char>(reason[end]) & 0xC0U) == 0x80U)
+    --end;  // not inside a character
+  return reason.substr(0, end) + "...";
+}
+
 }  // namespace
 
 std::string dead_letters_table(const std::vector<apply::DeadLetter>& letters) {
   Table table({"id", "table", "key", "operation", "commit", "since", "why"});
   table.right({0});
   for (const auto& letter : letters) {
-    const std::string reason = why(letter);
     table.add({cat(letter.id), letter.route, letter.key, letter.operation, letter.commit_lsn.to_string(),
-               letter.created_at, reason.substr(0, reason.find('\n'))});
+               letter.created_at, short_why(letter)});
   }
   return table.text();
 }

@@ -5,6 +5,7 @@
 #include "dead_letter_text.hpp"
 #include "findings.hpp"
 #include "signals.hpp"
+#include "text.hpp"
 #include "walign/service.hpp"
 #include "walign/state.hpp"
 
@@ -94,9 +95,9 @@ int retry(Context& context, const Options& options) {
 int discard(Context& context, const Options& options) {
   const auto config = context.load();
   const auto letter = read_one(config, options.id);
-  if (!options.yes &&
-      !ask(context, cat("Forget dead letter ", letter.id, " (", letter.operation, " of ", letter.route, ", ",
-                        letter.key, ") and all that waits for the same key?"))) {
+  if (!options.yes && !ask(context, printable(cat("Forget dead letter ", letter.id, " (", letter.operation,
+                                                  " of ", letter.route, ", ", letter.key,
+                                                  ") and all that waits for the same key?")))) {
     context.io.err << "nothing was discarded\n";
     return 1;
   }

@@ -82,7 +82,7 @@ std::string findings_text(const mapping::Findings& findings) {
     out += cat(f.level == Level::ok     ? "ok    "
                : f.level == Level::warn ? "warn  "
                                         : "FAIL  ",
-               subject, std::string(subject_width - taken + 2, ' '), printable(f.what), "\n");
+               subject, std::string(subject_width - taken + 2, ' '), one_line(f.what), "\n");
     out += indented(f.remedy, "        ");
   }
   return out;
@@ -104,7 +104,10 @@ stream::Prepared prepare_or_refuse(const config::Config& config, const Interrupt
     if (f.level == Level::fail) failed.push_back(f);
   }
   if (failed.empty()) return prepared;
-  throw Error(ErrorKind::precondition, cat(failed.size(), " checks failed:\n", findings_text(failed)),
+  std::string list = findings_text(failed);
+  list.pop_back();  // the last line's end
+  throw Error(ErrorKind::precondition,
+              cat(failed.size(), failed.size() == 1 ? " check" : " checks", " failed:\n", list),
               "see all of them with `walign preflight`");
 }
 

@@ -63,14 +63,14 @@ int remove(Context& context, const Options& options) {
   confirm(context, options, config);
   const Signals signals;
   auto store = hold(config);
-  const auto removed = stream::remove(config, &signals.interrupt());
-  for (const auto& line : removed) context.io.out << "removed " << line << "\n";
+  auto removed = stream::remove(config, &signals.interrupt());
   if (store) {
     store.reset();
     clear(config.state);
-    context.io.out << "removed state directory " << config.state << "\n";
+    removed.push_back(cat("state directory ", config.state));
   }
-  if (removed.empty() && !fs::exists(config.state)) context.io.out << "nothing is left of it\n";
+  for (const auto& line : removed) context.io.out << "removed " << line << "\n";
+  if (removed.empty()) context.io.out << "nothing is left of it\n";
   return 0;
 }
 

@@ -32,8 +32,8 @@ std::string progress_line(const stream::Status& status, double rows_per_second) 
   std::string line = status.phase;
   if (status.paused) line += ", paused";
   if (!status.connected) {
-    return line +
-           (status.last_error.empty() ? "  connecting" : cat("  trying again after: ", status.last_error));
+    return line + (status.last_error.empty() ? "  connecting"
+                                             : cat("  trying again after: ", one_line(status.last_error)));
   }
   if (status.applied) line += cat("  applied ", *status.applied);
   if (status.lag_bytes) line += cat("  lag ", bytes_text(*status.lag_bytes));
@@ -64,18 +64,20 @@ class ProgressThread {
       obs::Progress progress;
       do {
         const auto status = sidecar_.status();
-        progress.show(progress_line(status, rate(rows_done(status))));
+        progress.show(progress_line(status, rate(status)));
       } while (!wait());
     } catch (const std::exception& error) {
       obs::warn("progress is not shown any more", {{"why", error.what()}});
     }
   }
 
-  // Rows per second, of about the last two seconds.
-  double rate(std::uint64_t rows) {
+  // Rows per second, of about the last two seconds. What a connection finds done already was not done just now.
+  double rate(const stream::Status& status) {
     const auto now = std::chrono::steady_clock::now();
     const double seconds = std::chrono::duration<double>(now - since_).count();
-    if (seconds > 0 && rows >= rows_) rate_ += (static_cast<double>(rows - rows_) / seconds - rate_) / 4;
+    const std::uint64_t rows = rows_done(status);
+    const bool comparable = std::exchange(connected_, status.connected) && status.connected && rows >= rows_;
+    if (seconds > 0) rate_ += ((comparable ? static_cast<double>(rows - rows_) / seconds : 0) - rate_) / 4;
     rows_ = rows;
     since_ = now;
     return rate_;
@@ -89,6 +91,7 @@ class ProgressThread {
 
   const stream::Sidecar& sidecar_;
   double rate_ = 0;
+  bool connected_ = false;
   std::uint64_t rows_ = 0;
   std::chrono::steady_clock::time_point since_ = std::chrono::steady_clock::now();
   std::mutex mutex_;
@@ -112,6 +115,8 @@ int run(Context& context, const Options& options) {
   sidecar_options.until = until_of(options);
   sidecar_options.config = context.load();
   const config::Config config = sidecar_options.config;
+  (void)service::ControlClient(config.state)
+      .sidecar_runs();  // a path that cannot be one is refused before it is made
   std::signal(SIGPIPE, SIG_IGN);
   const Signals signals;
   obs::Metrics metrics;

@@ -139,7 +139,8 @@ std::string text(const Report& report) {
   facts.add({"slot", slot(s)});
   facts.add({"transactions", value(s, "/transactions")});
   facts.add({"dead letters", or_dash(value(s, "/dead_letters"))});
-  if (const auto error = value(s, "/last_error"); !error.empty()) facts.add({"trying again after", error});
+  if (const auto error = value(s, "/last_error"); !error.empty())
+    facts.add({"trying again after", one_line(error)});
   return cat(facts.text(), tables(s), report.remark.empty() ? "" : cat("\n", report.remark, "\n"));
 }
 

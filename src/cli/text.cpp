@@ -163,6 +163,32 @@ std::string printable(std::string_view text) {
   return out;
 }
 
+std::string one_line(std::string_view text) {
+  std::string out;
+  bool between = false;
+  for (const char c : text) {
+    const bool space = c == '\n' || c == '\r' || c == '\t';
+    if (space) between = !out.empty();
+    if (space) continue;
+    if (std::exchange(between, false) && c != ' ' && out.back() != ' ') out += ' ';
+    out += c;
+  }
+  return printable(out);
+}
+
+std::string printable_lines(std::string_view text) {
+  std::string out;
+  for (;;) {
+    const auto end = text.find('\n');
+    std::string line(text.substr(0, end));
+    std::replace(line.begin(), line.end(), '\t', ' ');
+    out += printable(line);
+    if (end == std::string_view::npos) return out;
+    out += '\n';
+    text.remove_prefix(end + 1);
+  }
+}
+
 std::size_t width(std::string_view text) {
   return static_cast<std::size_t>(std::count_if(text.begin(), text.end(), is_start_of_character));
 }

@@ -19,6 +19,10 @@ Lsn parse_lsn(const std::string& text);
 
 // Control characters as \xHH, so that nothing a database holds can steer a terminal. Newlines too.
 std::string printable(std::string_view text);
+// The same, with a blank for each run of line ends and tabs.
+std::string one_line(std::string_view text);
+// printable(), line by line.
+std::string printable_lines(std::string_view text);
 
 // Rows under each other, columns aligned, two blanks between, nothing at line ends. `indent` blanks before each.
 class Table {

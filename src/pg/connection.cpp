@@ -4,6 +4,8 @@
 
 #include <array>
 #include <cstdlib>
+#include <future>
+#include <thread>
 
 #include "failure.hpp"
 #include "walign/pg.hpp"
@@ -188,12 +190,21 @@ void Connection::lost(std::string_view doing) const {
               "walign connects again and goes on from the last durable position");
 }
 
-// Asks the server to stop what it does, in a connection of its own; best effort.
+// Asks the server to stop what it does, in a connection of its own; best effort. PQcancel waits for the server to
+// take notice, without end where it is frozen or unreachable, so it has a thread that may be left behind.
 void Connection::cancel() noexcept {
-  if (PGcancel* handle = PQgetCancel(conn_.get()); handle != nullptr) {
-    std::array<char, 256> message{};
-    PQcancel(handle, message.data(), static_cast<int>(message.size()));
-    PQfreeCancel(handle);
+  try {
+    const std::shared_ptr<PGcancel> handle(PQgetCancel(conn_.get()), PQfreeCancel);
+    if (!handle) return;
+    std::promise<void> asked;
+    const auto done = asked.get_future();
+    std::thread([handle, asked = std::move(asked)]() mutable {
+      std::array<char, 256> message{};
+      PQcancel(handle.get(), message.data(), static_cast<int>(message.size()));
+      asked.set_value();
+    }).detach();
+    done.wait_for(std::chrono::seconds(1));
+  } catch (const std::exception&) {  // no memory or no thread: the server finds out when we are gone
   }
 }
 

@@ -82,6 +82,7 @@ std::string status_json(const stream::Status& status) {
       {"dead_letters", known(status.dead_letters)},
       {"journal", {{"from_lsn", nullptr}, {"to_lsn", nullptr}, {"bytes", nullptr}}},
       {"cutover", {{"lsn", nullptr}, {"refused_ms", nullptr}, {"steps", Json::array()}}},
+      {"running", true},
       {"transactions", status.transactions},
       {"connected", status.connected},
       {"paused", status.paused},

@@ -21,17 +21,19 @@ void refuse_failures(const Prepared& prepared) {
 class Beginning {
  public:
   Beginning(const config::Config& config, bool no_backfill, state::Store& store, pg::Connection& source,
-            pg::Connection& target)
+            pg::Connection& target, Made& made)
       : config_(config),
         no_backfill_(no_backfill),
         store_(store),
         source_(source),
         target_(target),
+        made_(made),
         stream_(config.stream_name()) {}
 
   Begun begin() {
     begun_.prepared = prepare_with(config_, source_, target_);
     refuse_failures(begun_.prepared);
+    begin_alone();
     hash_ = mapping::mapping_hash(begun_.prepared.routes);
     const auto start = state::decide_start(facts());
     if (!start.note.empty()) obs::warn(start.note);
@@ -115,13 +117,12 @@ class Beginning {
     }
   }
 
-  // Whether it was made now.
-  bool ensure_publication(const std::string& name, const std::vector<config::TableName>& tables,
-                          bool inserts_only) {
-    if (tables.empty() || source::read_publication(source_, name)) return false;
+  void ensure_publication(const std::string& name, const std::vector<config::TableName>& tables,
+                          bool inserts_only, bool& made) {
+    if (tables.empty() || source::read_publication(source_, name)) return;
     source::create_publication(source_, name, tables, inserts_only);
+    made = true;
     obs::info("publication made", {{"publication", name}, {"tables", tables.size()}});
-    return true;
   }
 
   // RULES 13: a change decoded from before the publication existed fails, for ever.
@@ -148,28 +149,63 @@ class Beginning {
     };
   }
 
+  // Two that begin the same migration at once would take each other's first steps back. The lock goes with the
+  // session that holds it.
+  void begin_alone() {
+    const auto lock = target_.query(
+        "SELECT pg_catalog.pg_try_advisory_lock(pg_catalog.hashtext('walign start'), "
+        "pg_catalog.hashtext($1))",
+        {stream_});
+    if (lock.boolean(0, 0)) return;
+    throw Error(ErrorKind::transient, cat("another walign is starting migration ", config_.migration),
+                cat("stop one of them; to see it, on the target: SELECT * FROM pg_stat_activity WHERE "
+                    "application_name = ",
+                    pg::quote_literal(cat(stream_, " control"))));
+  }
+
   void create(bool again) {
-    const auto& p = begun_.prepared;
-    if (!no_backfill_) {
-      refuse_rows(target_, false);
-      refuse_rows(source_, true);  // again, for certain, under the slot's snapshot
-    }
-    apply::install_schema(target_);
-    const bool row_made = !apply::read_stream(target_, stream_);
-    if (row_made) apply::insert_stream(target_, stream_, new_row());
-    // The publication must be older than the slot: decoding looks it up as of each change.
-    const bool published = ensure_publication(stream_, p.published, false);
-    const bool published_inserts =
-        ensure_publication(inserts_publication(config_), p.published_inserts, true);
-    if (again) source::drop_slot(source_, config_.slot_name());
+    slot_is_ours_ = again;
     try {
-      make_slot();
-    } catch (const Error&) {
-      if (published && !source_.broken()) source::drop_publication(source_, stream_);
-      if (published_inserts && !source_.broken())
-        source::drop_publication(source_, inserts_publication(config_));
-      if (row_made && !target_.broken()) apply::remove_stream(target_, stream_);
+      if (!no_backfill_) {
+        refuse_rows(target_, false);
+        refuse_rows(source_, true);  // again, for certain, under the slot's snapshot
+      }
+      make_all(again);
+    } catch (const Error& error) {
+      // What can be tried again goes on from here: the row without a position says that the slot is ours.
+      if (remedy(error.kind()) != Remedy::retry) take_back();
       throw;
+    }
+    made_ = Made();
+  }
+
+  void make_all(bool again) {
+    const auto& p = begun_.prepared;
+    apply::install_schema(target_);
+    if (!apply::read_stream(target_, stream_)) {
+      made_.row = true;
+      apply::insert_stream(target_, stream_, new_row());
+    }
+    // The publication must be older than the slot: decoding looks it up as of each change.
+    ensure_publication(stream_, p.published, false, made_.publication);
+    ensure_publication(inserts_publication(config_), p.published_inserts, true, made_.inserts_publication);
+    if (again) source::drop_slot(source_, config_.slot_name());
+    make_slot();
+  }
+
+  // On connections of its own, which the stop that may have brought us here does not interrupt.
+  void take_back() noexcept {
+    try {
+      pg::Connection source(connection_options(config_, config_.source, "control", nullptr));
+      if (slot_is_ours_) source::drop_slot(source, config_.slot_name());
+      if (made_.publication) source::drop_publication(source, stream_);
+      if (made_.inserts_publication) source::drop_publication(source, inserts_publication(config_));
+      pg::Connection target(connection_options(config_, config_.target, "control", nullptr));
+      if (made_.row) apply::remove_stream(target, stream_);
+      made_ = Made();
+    } catch (const Error& error) {
+      obs::log_error(obs::Level::warn,
+                     "what was made for the start could not all be taken back: walign remove", error);
     }
   }
 
@@ -181,6 +217,7 @@ class Beginning {
           if (!no_backfill_) refuse_rows(walsender, true);
         },
         watch_slot());
+    slot_is_ours_ = true;
     apply::begin_stream(target_, stream_, made.consistent_point, made.snapshot);
     save_identity();
     obs::info("slot made", {{"slot", config_.slot_name()}, {"lsn", made.consistent_point}});
@@ -218,6 +255,8 @@ class Beginning {
   state::Store& store_;
   pg::Connection& source_;
   pg::Connection& target_;
+  Made& made_;
+  bool slot_is_ours_ = false;
   const std::string stream_;
   std::string hash_;
   Begun begun_;
@@ -226,8 +265,8 @@ class Beginning {
 }  // namespace
 
 Begun begin(const config::Config& config, bool no_backfill, state::Store& store, pg::Connection& source,
-            pg::Connection& target) {
-  return Beginning(config, no_backfill, store, source, target).begin();
+            pg::Connection& target, Made& made) {
+  return Beginning(config, no_backfill, store, source, target, made).begin();
 }
 
 }  // namespace walign::stream

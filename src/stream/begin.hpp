@@ -10,13 +10,21 @@
 
 namespace walign::stream {
 
+// What this program has made for a stream that has no position yet: taken away again when it gives up.
+struct Made {
+  bool row = false;
+  bool publication = false;
+  bool inserts_publication = false;
+};
+
 struct Begun {
   Prepared prepared;
   bool mapping_changed = false;
 };
 
-// Throws Error(precondition) with every failed check, or what hinders the start.
+// Throws Error(precondition) with every failed check, or what hinders the start; Error(transient) while another
+// program is at it. `made` is remembered between attempts.
 Begun begin(const config::Config& config, bool no_backfill, state::Store& store, pg::Connection& source,
-            pg::Connection& target);
+            pg::Connection& target, Made& made);
 
 }  // namespace walign::stream

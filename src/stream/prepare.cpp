@@ -163,42 +163,6 @@ void check_target(const pg::ServerFacts& server, pg::Connection& connection, boo
              cat("GRANT SET ON PARAMETER session_replication_role TO ", role));
 }
 
-bool publication_has(const std::vector<config::TableName>& tables, const config::TableName& table) {
-  return std::find(tables.begin(), tables.end(), table) != tables.end();
-}
-
-// A publication can only be made by the tables' owner; one that is there must have them all.
-void check_publication(const std::string& name, const std::vector<config::TableName>& wanted,
-                       const pg::Catalog& catalog, const pg::ServerFacts& server, bool started,
-                       pg::Connection& connection, Findings& findings) {
-  if (wanted.empty()) return;
-  const auto existing = source::read_publication(connection, name);
-  const std::string subject = cat("source publication ", name);
-  Findings problems;
-  for (const auto& table : wanted) {
-    const std::string sql = pg::qualified(table.schema, table.name);
-    if (existing && !publication_has(*existing, table)) {
-      problems.push_back(
-          {Finding::Level::fail, subject, cat("does not have ", table.to_string()),
-           started ? "rows that are already there would be missing: a table is added with a backfill, "
-                     "which this version does not have; begin again (`walign remove`)"
-                   : cat("ALTER PUBLICATION ", pg::quote_ident(name), " ADD TABLE ", sql)});
-    }
-    const auto found = catalog.find({table.schema, table.name});
-    if (!existing && !server.superuser && found != catalog.end() && !found->second.is_owner) {
-      problems.push_back(
-          {Finding::Level::fail, subject,
-           cat("role ", server.role, " does not own ", table.to_string(), " and cannot publish it"),
-           cat("as its owner: CREATE PUBLICATION ", pg::quote_ident(name), " FOR TABLE ", sql,
-               ", ...: `walign plan --sql` has the whole statement; or GRANT the owner's role")});
-    }
-  }
-  if (problems.empty()) {
-    findings.push_back({Finding::Level::ok, subject, existing ? "exists" : "will be made", ""});
-  }
-  findings.insert(findings.end(), problems.begin(), problems.end());
-}
-
 void check_same_place(const Prepared& p, Findings& findings) {
   if (p.source.system_id != p.target.system_id || p.source.database != p.target.database) return;
   std::set<config::TableName> sources;
@@ -242,7 +206,7 @@ void resolve_routes(const config::Config& config, pg::Connection& target, Prepar
   p.findings.insert(p.findings.end(), findings.begin(), findings.end());
   for (const auto& route : p.routes) {
     auto& list = route.inserts_only ? p.published_inserts : p.published;
-    if (!publication_has(list, route.source)) list.push_back(route.source);
+    if (std::find(list.begin(), list.end(), route.source) == list.end()) list.push_back(route.source);
   }
 }
 
@@ -285,10 +249,7 @@ Prepared prepare_with(const config::Config& config, pg::Connection& source, pg::
   resolve_routes(config, target, p);
   const auto row = apply::read_stream(target, config.stream_name());
   const bool started = row && row->position.valid();
-  check_publication(config.stream_name(), p.published, p.source_catalog, p.source, started, source,
-                    p.findings);
-  check_publication(inserts_publication(config), p.published_inserts, p.source_catalog, p.source, started,
-                    source, p.findings);
+  check_publications(config, p, started, source);
   check_same_place(p, p.findings);
   check_encodings(p, p.findings);
   return p;

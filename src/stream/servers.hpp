@@ -13,4 +13,9 @@ pg::ConnectionOptions connection_options(const config::Config& config, const std
 // prepare() on connections that exist.
 Prepared prepare_with(const config::Config& config, pg::Connection& source, pg::Connection& target);
 
+// The publications that the routes need: there and right, or to be made by a role that may. Adds findings.
+// `started`: the stream has a position.
+void check_publications(const config::Config& config, Prepared& prepared, bool started,
+                        pg::Connection& source);
+
 }  // namespace walign::stream

@@ -41,7 +41,7 @@ void Session::connect() {
       std::make_unique<pg::Connection>(connection_options(config, config.source, "control", options_.stop));
   {
     pg::Connection target(connection_options(config, config.target, "control", options_.stop));
-    prepared_ = begin(config, options_.no_backfill, store_, *source_sql_, target).prepared;
+    prepared_ = begin(config, options_.no_backfill, store_, *source_sql_, target, carried_.made).prepared;
   }
   apply::Options apply;
   apply.connection = connection_options(config, config.target, "apply", &hard_);
@@ -52,6 +52,7 @@ void Session::connect() {
   apply.ignored_relations = carried_.ignored_relations;
   applier_ = std::make_unique<apply::Applier>(std::move(apply), prepared_.routes);
   applier_->be_careful_at(carried_.careful_at);
+  note_progress();  // a commit whose answer was lost counts
   if (!applier_->replica_role()) {
     obs::warn("triggers and foreign keys of the target fire: changes are applied in strict source order");
   }
@@ -131,7 +132,7 @@ void Session::flush() {
   if (!applier_->pending()) return;
   applier_->flush();
   last_flush_ = Steady::now();
-  carried_.made_progress = true;
+  note_progress();
   if (!applier_->in_transaction() && carried_.careful_at.valid() &&
       applier_->reached() > carried_.careful_at) {
     carried_.careful_at = Lsn();
@@ -146,6 +147,13 @@ void Session::flush() {
                   "From the commit on the source to the commit on the target.",
                   {0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 60, 600})
       .observe(std::max(0.0, seconds));
+}
+
+void Session::note_progress() {
+  const Lsn reached = applier_->reached();
+  carried_.made_progress =
+      carried_.made_progress || (carried_.position.valid() && reached > carried_.position);
+  carried_.position = std::max(carried_.position, reached);
 }
 
 bool Session::idle() {

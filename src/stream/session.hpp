@@ -12,11 +12,13 @@ namespace walign::stream {
 
 // What survives from one session to the next.
 struct Carried {
+  Made made;
   Until until;     // caught_up becomes an LSN once
   Lsn careful_at;  // a transaction to apply row by row
   std::set<pg::Oid> ignored_relations;
   std::set<pg::Oid> asked_relations;  // the catalogs were read again for these
-  bool made_progress = false;         // since the last failure
+  Lsn position;                       // the target's, as the last session found or left it
+  bool made_progress = false;         // the target's position moved since the last failure
 };
 
 class Session {
@@ -39,6 +41,7 @@ class Session {
   void store_progress(bool force);
   void finish();
   void publish();
+  void note_progress();
   void find_end();
   [[nodiscard]] Lsn applied() const;
   [[nodiscard]] apply::Books books(const mapping::Route& route) const;

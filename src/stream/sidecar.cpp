@@ -1,4 +1,7 @@
 // Copyright the walign authors. SPDX-License-Identifier: Apache-2.0
+#include <poll.h>
+
+#include <array>
 #include <thread>
 
 #include "session.hpp"
@@ -10,11 +13,41 @@ namespace {
 constexpr auto kGrace = std::chrono::seconds(10);  // for a batch in flight when asked to stop
 constexpr auto kMonitorEvery = std::chrono::seconds(1);
 
+// Once asked to stop, waits for the grace and then raises `hard`. A thread that waits for nothing else: whoever asks
+// a server can be held up by it.
+class Grace {
+ public:
+  Grace(const Interrupt& stop, Interrupt& hard) : stop_(stop), hard_(hard), thread_([this] { watch(); }) {}
+  ~Grace() {
+    done_.raise();
+    thread_.join();
+  }
+  Grace(const Grace&) = delete;
+  Grace& operator=(const Grace&) = delete;
+
+ private:
+  void watch() {
+    std::array<pollfd, 2> entries = {{{stop_.fd(), POLLIN, 0}, {done_.fd(), POLLIN, 0}}};
+    while (!stop_.raised() && !done_.raised()) ::poll(entries.data(), entries.size(), -1);
+    try {
+      done_.sleep_for(kGrace);
+    } catch (const Error&) {  // it ended in time
+      return;
+    }
+    hard_.raise();
+  }
+
+  const Interrupt& stop_;
+  Interrupt& hard_;
+  Interrupt done_;
+  std::thread thread_;  // last: it uses all of the above
+};
+
 // Asks the source, on a connection of its own, where its WAL ends and what the slot keeps; computes the lag.
 class Monitor {
  public:
-  Monitor(const Options& options, Board& board, Interrupt& hard)
-      : options_(options), board_(board), hard_(hard), thread_([this] { watch(); }) {}
+  Monitor(const Options& options, Board& board)
+      : options_(options), board_(board), thread_([this] { watch(); }) {}
   ~Monitor() {
     done_.raise();
     thread_.join();
@@ -24,13 +57,7 @@ class Monitor {
 
  private:
   void watch() {
-    std::chrono::steady_clock::time_point asked_to_stop{};
     while (!done_.raised()) {
-      if (options_.stop->raised()) {
-        const auto now = std::chrono::steady_clock::now();
-        if (asked_to_stop == std::chrono::steady_clock::time_point{}) asked_to_stop = now;
-        if (now - asked_to_stop > kGrace) hard_.raise();
-      }
       try {
         look();
         done_.sleep_for(kMonitorEvery);
@@ -128,7 +155,6 @@ class Monitor {
 
   const Options& options_;
   Board& board_;
-  Interrupt& hard_;
   Interrupt done_;
   std::unique_ptr<pg::Connection> connection_;  // the thread's
   std::uint64_t segment_bytes_ = 0;
@@ -207,7 +233,8 @@ struct Sidecar::Impl {
   }
 
   void run() {
-    const Monitor monitor(options, board, hard);
+    const Grace grace(*options.stop, hard);
+    const Monitor monitor(options, board);
     for (bool ended = false; !ended;) {
       try {
         ended = one_session();

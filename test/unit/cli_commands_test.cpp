@@ -1,0 +1,207 @@
+// Commands without servers: what they say when there is nothing to talk to, and what the state directory tells.
+#include <nlohmann/json.hpp>
+
+#include "cli_test.hpp"
+#include "walign/service.hpp"
+#include "walign/state.hpp"
+
+using namespace walign;
+using namespace walign::cli;
+
+namespace {
+
+v1::Checkpoint checkpoint_at(std::uint64_t lsn) {
+  v1::Checkpoint checkpoint;
+  checkpoint.set_durable_lsn(lsn);
+  checkpoint.set_saved_at_us(1'700'000'000'000'000);
+  checkpoint.set_epoch(3);
+  checkpoint.set_phase("streaming");
+  checkpoint.set_transactions(lsn);
+  auto* books = checkpoint.add_books();
+  books->set_table("public.users -> public.users");
+  books->set_decoded(7);
+  books->set_applied(6);
+  books->set_filtered(1);
+  return checkpoint;
+}
+
+void leave_state(const Workplace& at) {
+  const auto store = state::Store::open(at.state(), "users-async");
+  v1::Identity identity;
+  identity.set_migration("users-async");
+  identity.set_source_system_id("7001");
+  store->put_identity(identity);
+  store->put_phase("streaming");
+  store->put_checkpoint(checkpoint_at(0x10));
+  store->put_checkpoint(checkpoint_at(0x20));
+}
+
+service::Handlers handlers_that_pause(int& pauses) {
+  service::Handlers handlers;
+  handlers.status = [] {
+    stream::Status status;
+    status.migration = "users-async";
+    status.phase = "streaming";
+    status.lag_bytes = 2048;
+    status.tables.push_back({"public.\x1b[31mred", "public.users", "streaming", {}});
+    return status;
+  };
+  handlers.pause_apply = [&pauses] { ++pauses; };
+  handlers.resume_apply = [&pauses] { --pauses; };
+  return handlers;
+}
+
+}  // namespace
+
+TEST_CASE("status without a sidecar and without a state directory says that none has run") {
+  const Workplace at;
+  const auto outcome = at({"status"});
+  CHECK(outcome.status == 0);
+  CHECK(has(outcome.out, "phase         new"));
+  CHECK(has(outcome.out, "no sidecar runs"));
+  CHECK(!fs::exists(at.state()));
+  const auto json = nlohmann::json::parse(at({"status", "--json"}).out);
+  CHECK(json["running"] == false);
+  CHECK(json["phase"] == "new");
+  CHECK(json["durable_lsn"].is_null());
+}
+
+TEST_CASE("status without a sidecar tells the newest checkpoint") {
+  const Workplace at;
+  leave_state(at);
+  const auto outcome = at({"status"});
+  CHECK(outcome.status == 0);
+  CHECK(has(outcome.out, "durable       0/20\n"));
+  CHECK(has(outcome.out, "no sidecar runs; this is as of 2023-11-14T22:13:20.000000Z"));
+  const auto json = nlohmann::json::parse(at({"status", "--json"}).out);
+  CHECK(json["running"] == false);
+  CHECK(json["phase"] == "streaming");
+  CHECK(json["durable_lsn"] == "0/20");
+  CHECK(json["source"]["system_id"] == "7001");
+  CHECK(json["tables"][0]["target"] == "public.users");
+  CHECK(json["tables"][0]["books"]["filtered"] == 1);
+}
+
+TEST_CASE("status, pause and resume reach a sidecar, and no name steers the terminal") {
+  const Workplace at;
+  fs::create_directory(at.state());
+  int pauses = 0;
+  const service::ControlServer server(at.state(), handlers_that_pause(pauses));
+  const auto outcome = at({"status"});
+  CHECK(outcome.status == 0);
+  CHECK(has(outcome.out, "lag           2.0 KiB\n"));
+  CHECK(has(outcome.out, "public.\\x1b[31mred"));
+  CHECK(!has(outcome.out, "\x1b"));
+  CHECK(!has(outcome.out, "no sidecar runs"));
+  CHECK(nlohmann::json::parse(at({"status", "--json"}).out)["running"] == true);
+  CHECK(at({"pause", "apply"}).status == 0);
+  CHECK(pauses == 1);
+  CHECK(at({"resume", "apply"}).status == 0);
+  CHECK(pauses == 0);
+  const auto backfill = at({"pause", "backfill"});
+  CHECK(backfill.status == 3);
+  CHECK(has(backfill.err, "there is no backfill running"));
+}
+
+TEST_CASE("pause and resume without a sidecar exit 3 and say how to start one") {
+  const Workplace at;
+  for (const char* command : {"pause", "resume"}) {
+    const auto outcome = at({command, "apply"});
+    CHECK(outcome.status == 3);
+    CHECK(has(outcome.err, "no sidecar runs"));
+    CHECK(has(outcome.err, "walign run"));
+  }
+}
+
+TEST_CASE("checkpoints are listed newest first and shown with their books") {
+  const Workplace at;
+  leave_state(at);
+  const auto json = nlohmann::json::parse(at({"checkpoints", "list", "--json"}).out);
+  REQUIRE(json.size() == 2);
+  CHECK(json[0]["durable_lsn"] == "0/20");
+  CHECK(json[1]["durable_lsn"] == "0/10");
+  CHECK(json[0]["saved_at"] == "2023-11-14T22:13:20.000000Z");
+  CHECK(json[0]["commit_time"].is_null());
+  CHECK(nlohmann::json::parse(at({"checkpoints", "list", "--json", "--limit", "1"}).out).size() == 1);
+  CHECK(has(at({"checkpoints", "list"}).out, "0/20     2023-11-14T22:13:20.000000Z  -"));
+  const auto shown = at({"checkpoints", "show", "0/10"});
+  CHECK(has(shown.out, "durable       0/10\n"));
+  CHECK(has(shown.out, "public.users -> public.users        7        6         1"));
+  const auto missing = at({"checkpoints", "show", "0/15"});
+  CHECK(missing.status == 3);
+  CHECK(has(missing.err, "there is no checkpoint at 0/15"));
+}
+
+TEST_CASE("checkpoints without a state directory exit 3") {
+  const Workplace at;
+  CHECK(at({"checkpoints", "list"}).status == 3);
+  CHECK(!fs::exists(at.state()));
+}
+
+TEST_CASE("preflight reports a server that cannot be reached as a failed check, and exits 3") {
+  const Workplace at;
+  const auto outcome = at({"preflight"});
+  CHECK(outcome.status == 3);
+  CHECK(has(outcome.out, "FAIL  connection"));
+  CHECK(has(outcome.out, "0 ok, 0 warn, 1 FAIL"));
+  const auto json = nlohmann::json::parse(at({"preflight", "--json"}).out);
+  REQUIRE(json.size() == 1);
+  CHECK(json[0]["level"] == "FAIL");
+  CHECK(json[0]["remedy"] != "");
+  CHECK(!has(outcome.out, "hunter2"));
+}
+
+TEST_CASE("remove wants the migration's name, and nothing else will do") {
+  const Workplace at;
+  leave_state(at);
+  const auto silent = at({"remove", "--yes"});
+  CHECK(silent.status == 2);
+  CHECK(has(silent.err, "there was no answer"));
+  for (const char* typed : {"y\n", "yes\n", "users\n", "users-async2\n", "\n"}) {
+    const auto outcome = at({"remove", "--yes"}, typed);
+    CHECK(outcome.status == 2);
+    CHECK(has(outcome.err, "nothing was removed"));
+  }
+  CHECK(at({"remove", "--name", "users"}).status == 2);
+  // With the right name it goes on, as far as the servers: what is here stays until they are clear.
+  const auto named = at({"remove"}, "users-async\n");
+  CHECK(named.status == 1);
+  CHECK(has(named.err, "cannot connect"));
+  CHECK(fs::exists(at.state() + "/db"));
+}
+
+TEST_CASE("remove is refused while the sidecar runs") {
+  const Workplace at;
+  fs::create_directory(at.state());
+  int pauses = 0;
+  const service::ControlServer server(at.state(), handlers_that_pause(pauses));
+  const auto outcome = at({"remove", "--name", "users-async"});
+  CHECK(outcome.status == 3);
+  CHECK(has(outcome.err, "is running"));
+}
+
+TEST_CASE(
+    "run refuses a state directory whose control socket would have too long a path, and makes nothing") {
+  const Workplace at;
+  const std::string state = cat(at.state(), std::string(100, 'x'));
+  std::ofstream(at.config(), std::ios::app) << "http: \"\"\n";
+  std::ifstream file(at.config());
+  std::stringstream text;
+  text << file.rdbuf();
+  std::string yaml = text.str();
+  yaml.replace(yaml.find(at.state()), at.state().size(), state);
+  std::ofstream(at.config()) << yaml;
+  const auto outcome = at({"run"});
+  CHECK(outcome.status == 3);
+  CHECK(has(outcome.err, "a socket's may have 107"));
+  CHECK(!fs::exists(state));
+}
+
+TEST_CASE("a failed write to stdout is a failure") {
+  const Workplace at;
+  std::istringstream in;
+  std::ostringstream out, err;
+  out.setstate(std::ios::badbit);
+  CHECK(main({"-c", at.config(), "config", "check"}, Io{in, out, err, false}) == 1);
+  CHECK(has(err.str(), "stdout could not be written"));
+}

@@ -1,0 +1,69 @@
+// What the tests of module cli share: the program called as a function, and a directory that goes away.
+#pragma once
+
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+#include "support/catch.hpp"
+#include "walign/cli.hpp"
+
+namespace walign::cli {
+
+namespace fs = std::filesystem;
+
+struct Outcome {
+  int status = 0;
+  std::string out;
+  std::string err;
+};
+
+inline Outcome walign(std::vector<std::string> arguments, const std::string& typed = "") {
+  std::istringstream in(typed);
+  std::ostringstream out, err;
+  Outcome outcome;
+  outcome.status = main(std::move(arguments), Io{in, out, err, false});
+  outcome.out = out.str();
+  outcome.err = err.str();
+  return outcome;
+}
+
+inline bool has(const std::string& text, std::string_view part) {
+  return text.find(part) != std::string::npos;
+}
+
+// A directory with a configuration whose servers do not exist.
+class Workplace {
+ public:
+  Workplace() {
+    std::string name = (fs::temp_directory_path() / "walign-cli-XXXXXX").string();
+    REQUIRE(::mkdtemp(name.data()) != nullptr);
+    path_ = name;
+    std::ofstream(config()) << "migration: users-async\n"
+                            << "source: host=" << path_ << "/none dbname=a password=hunter2\n"
+                            << "target: host=" << path_ << "/none dbname=b\n"
+                            << "state: " << state() << "\n"
+                            << "tables: [public.users]\n";
+  }
+  ~Workplace() {
+    std::error_code ignored;
+    fs::remove_all(path_, ignored);
+  }
+  Workplace(const Workplace&) = delete;
+  Workplace& operator=(const Workplace&) = delete;
+
+  std::string config() const { return path_ + "/walign.yaml"; }
+  std::string state() const { return path_ + "/state"; }
+  Outcome operator()(std::vector<std::string> arguments, const std::string& typed = "") const {
+    arguments.insert(arguments.begin(), {"-c", config()});
+    return walign(std::move(arguments), typed);
+  }
+
+ private:
+  std::string path_;
+};
+
+}  // namespace walign::cli

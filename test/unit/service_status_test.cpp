@@ -1,0 +1,172 @@
+#include "service_test.hpp"
+
+using namespace walign;
+using namespace walign::service;
+
+TEST_CASE("a status of which nothing is known yet has every field, null where it is not known") {
+  CHECK(status_json(stream::Status()) == R"({
+  "migration": "",
+  "phase": "new",
+  "direction": "forward",
+  "source": {
+    "lsn": null,
+    "system_id": null
+  },
+  "received_lsn": null,
+  "applied_lsn": null,
+  "durable_lsn": null,
+  "acknowledged_lsn": null,
+  "lag": {
+    "bytes": null,
+    "seconds": null
+  },
+  "slot": {
+    "name": null,
+    "retained_bytes": null,
+    "wal_status": null
+  },
+  "tables": [],
+  "writes": {
+    "source": null,
+    "target": null,
+    "lease_until": null
+  },
+  "epoch": null,
+  "rollback": {
+    "ready": null,
+    "why": null,
+    "lag_seconds": null
+  },
+  "gates": [],
+  "blockers": [],
+  "dead_letters": null,
+  "journal": {
+    "from_lsn": null,
+    "to_lsn": null,
+    "bytes": null
+  },
+  "cutover": {
+    "lsn": null,
+    "refused_ms": null,
+    "steps": []
+  },
+  "running": true,
+  "transactions": 0,
+  "connected": false,
+  "paused": false,
+  "last_error": null,
+  "started_at": null
+}
+)");
+}
+
+TEST_CASE("a status of which all is known says it, positions as PostgreSQL writes them") {
+  CHECK(status_json(streaming_status()) == R"({
+  "migration": "users-async",
+  "phase": "streaming",
+  "direction": "forward",
+  "source": {
+    "lsn": "0/1A0",
+    "system_id": "7001"
+  },
+  "received_lsn": "0/190",
+  "applied_lsn": "0/180",
+  "durable_lsn": "0/170",
+  "acknowledged_lsn": "0/16B3748",
+  "lag": {
+    "bytes": 32,
+    "seconds": 0.5
+  },
+  "slot": {
+    "name": "walign_users_async",
+    "retained_bytes": 4096,
+    "wal_status": "reserved"
+  },
+  "tables": [
+    {
+      "source": "public.users",
+      "target": "public.<b>users</b>",
+      "state": "streaming",
+      "rows_copied": null,
+      "rows_estimated": null,
+      "chunks_done": null,
+      "chunks": null,
+      "verified_at_lsn": null,
+      "differences": null,
+      "dirty_keys": null,
+      "books": {
+        "decoded": 10,
+        "applied": 7,
+        "filtered": 2,
+        "dead_letters": 1
+      }
+    }
+  ],
+  "writes": {
+    "source": null,
+    "target": null,
+    "lease_until": null
+  },
+  "epoch": 3,
+  "rollback": {
+    "ready": null,
+    "why": null,
+    "lag_seconds": null
+  },
+  "gates": [],
+  "blockers": [],
+  "dead_letters": 1,
+  "journal": {
+    "from_lsn": null,
+    "to_lsn": null,
+    "bytes": null
+  },
+  "cutover": {
+    "lsn": null,
+    "refused_ms": null,
+    "steps": []
+  },
+  "running": true,
+  "transactions": 5,
+  "connected": true,
+  "paused": false,
+  "last_error": null,
+  "started_at": "2023-11-14T22:13:20.000001Z"
+}
+)");
+}
+
+TEST_CASE("a name that is not UTF-8 does not keep a status from being told") {
+  auto status = streaming_status();
+  status.tables[0].source = "public.\xff\xfe";
+  CHECK(has(status_json(status), "public.\xEF\xBF\xBD"));
+}
+
+TEST_CASE("times are ISO 8601 in UTC, before 1970 too") {
+  CHECK(iso_time(0) == "1970-01-01T00:00:00.000000Z");
+  CHECK(iso_time(-1) == "1969-12-31T23:59:59.999999Z");
+  CHECK(iso_time(951'827'696'123'456) == "2000-02-29T12:34:56.123456Z");
+}
+
+TEST_CASE("ready means streaming, not paused, and within gates.max_lag") {
+  auto status = streaming_status();
+  CHECK(!why_not_ready(status, 32));
+  CHECK(has(why_not_ready(status, 31).value_or(""), "gates.max_lag"));
+  SECTION("paused") {
+    status.paused = true;
+    CHECK(has(why_not_ready(status, 32).value_or(""), "paused"));
+  }
+  SECTION("not connected") {
+    status.connected = false;
+    status.last_error = "the server is down";
+    CHECK(has(why_not_ready(status, 32).value_or(""), "the server is down"));
+  }
+  SECTION("lag not known yet") {
+    status.lag_bytes.reset();
+    CHECK(has(why_not_ready(status, 32).value_or(""), "not known"));
+  }
+  SECTION("another phase") {
+    status.phase = "new";
+    CHECK(has(why_not_ready(status, 32).value_or(""), "new"));
+  }
+}
