@@ -15,21 +15,24 @@
 //  2. The position is always the end of a source transaction, or a keepalive's with nothing before it open.
 //  3. durable() is a position whose target commit has been flushed by the target: applied transactions are
 //     committed asynchronously and count only when the target's flushed WAL is past them.
-//  4. Rows decoded = applied + filtered + dead letters, per route, at every commit; checked, else Error(bug).
+//  4. Rows decoded = applied + filtered + dropped + dead letters, per route, at every commit; checked, else Error(bug).
 //  5. A transaction larger than a batch is written in pieces inside one target transaction; memory stays bounded.
 //
 // When a batch fails for its data (a constraint, a value, a row that is not there) it is rolled back and run
 // again transaction by transaction: row by row; then with all rows of an update deleted before they are inserted
-// (unique values exchanged between rows); then, with on_conflict: dead_letter, row by row with what fails set
-// aside. With on_conflict: stop it ends with Error(conflict) at that transaction; those before it are applied.
+// (unique values and keys exchanged between rows; not where foreign keys are enforced, because of CASCADE); then,
+// with on_conflict: dead_letter, row by row with what fails set aside. With on_conflict: stop it ends with
+// Error(conflict) at that transaction; those before it are applied.
 //
-// Later changes to a key that has a dead letter queue behind it, on the target, in order.
+// Later changes to a key that has a dead letter queue behind it, on the target, in order. A TRUNCATE ends the
+// chains of the table or partition that it empties.
 //
 // Threads: an Applier and its connection belong to one thread.
 #pragma once
 
 #include <memory>
 
+#include "walign/align.hpp"
 #include "walign/event.hpp"
 #include "walign/mapping.hpp"
 #include "walign/pg.hpp"
@@ -84,9 +87,23 @@ struct Books {
   std::uint64_t decoded = 0;
   std::uint64_t applied = 0;
   std::uint64_t filtered = 0;
+  std::uint64_t dropped = 0;  // a copy of old rows has it
   std::uint64_t dead_letters = 0;
-  [[nodiscard]] bool balance() const { return decoded == applied + filtered + dead_letters; }
+  [[nodiscard]] bool balance() const { return decoded == applied + filtered + dropped + dead_letters; }
   Books& operator+=(const Books& other);
+};
+
+// What a copy of old rows makes of one change for one route, where it is anything but the plain application
+// (walign/align.hpp). Sorted by change.
+struct Exception {
+  int change = 0;  // index in the part
+  int route = 0;   // Route::id
+  align::MoveVerdict verdict = align::MoveVerdict::drop;
+};
+// A statement for the same target transaction, with text parameters.
+struct Extra {
+  std::string sql;
+  std::vector<std::string> params;
 };
 
 struct Options {
@@ -143,7 +160,8 @@ class Applier {
   void be_careful_at(Lsn commit_lsn);
 
   // Takes a part. Writes nothing yet.
-  void add(event::TransactionPart part);
+  void add(event::TransactionPart part, std::vector<Exception> exceptions = {},
+           std::vector<Extra> extra = {});
   // Something was added since the last flush.
   [[nodiscard]] bool pending() const;
   // The batch is as large as it should become.

@@ -59,6 +59,7 @@ struct SourceColumn {
   bool travels_as_text = false;  // its type does not exist on the target
   bool part_of_identity = false;
   bool toastable = false;
+  bool nullable = false;
 };
 
 struct TargetColumn {
@@ -67,14 +68,16 @@ struct TargetColumn {
   std::string base_type_sql;  // of the column, for comparing keys
   std::vector<int> inputs;    // indexes into Route::source_columns, ascending
   bool identity_always = false;
+  bool nullable = false;
   bool probed = false;  // inputs are known (at once for renames, after complete() for expressions)
 };
 
 // What the target said of one expression (apply::probe).
 struct ExpressionFacts {
   std::vector<std::string> columns;   // of src
-  std::vector<TableName> reads;       // tables of the target
+  std::vector<TableName> reads;       // tables of the target, through views too
   std::vector<std::string> unstable;  // volatile or session-dependent functions, by name
+  std::vector<std::string> opaque;    // functions that may read tables of their own, by name
   std::string error;                  // the target rejects it; empty if not
 };
 
@@ -94,6 +97,7 @@ struct Route {
   std::vector<int> filter_inputs;
   std::optional<std::string> target_where;
   std::set<TableName> reads;  // target tables that expressions look into
+  bool reads_unseen = false;  // and perhaps others: they call functions that cannot be looked into
   bool inserts_only = false;
   bool sole_writer = true;         // no other route leads to the target
   bool target_referenced = false;  // foreign keys point to it
@@ -140,9 +144,11 @@ Statement update_statement(const Route& route, const ColumnSet& unchanged);
 // One row whose key may differ between the old and the new row; columns of the target that are not mapped,
 // and those that are unchanged, keep their values.
 Statement key_change_statement(const Route& route, const ColumnSet& unchanged);
-// Like update_statement, but deletes all rows first and inserts them again, so that unique values may be
-// exchanged between rows.
-Statement replace_statement(const Route& route, const ColumnSet& unchanged);
+// Like update_statement (with `keys`: like key_change_statement, for many rows), but deletes all rows first and
+// inserts them again, so that unique values (and keys) may be exchanged between rows.
+Statement replace_statement(const Route& route, const ColumnSet& unchanged, bool keys);
+// Inserts the rows of a table that looks like the source's (a temporary one, `from` as SQL), for the copy of old rows.
+std::string copy_sql(const Route& route, const std::string& from);
 // Empties the target of this route's rows. nullopt: which rows are this route's cannot be told (several
 // sources, no target_where). Takes no parameters.
 std::optional<std::string> truncate_sql(const Route& route, bool restart_identity);

@@ -99,6 +99,8 @@ class Connection {
 
  private:
   friend class Pipeline;
+  friend class CopyOut;
+  friend class CopyIn;
   friend class ReplicationStream;
   void connect(const ConnectionOptions& options);
   Result wait_result(std::string_view sql);
@@ -148,6 +150,38 @@ class Pipeline {
   bool finished_ = false;
 };
 
+// ------------------------------------------------------------------------------------------- COPY
+
+// COPY ... TO STDOUT. Pieces come as the server sends them: a row each, in text and binary format alike (the binary
+// format's header and trailer are pieces of their own or part of the first and last).
+class CopyOut {
+ public:
+  CopyOut(Connection& connection, const std::string& sql);
+  ~CopyOut();
+  CopyOut(const CopyOut&) = delete;
+  CopyOut& operator=(const CopyOut&) = delete;
+  // The next piece, borrowed until the next call; nothing at the end, when the connection is free again.
+  std::optional<std::string_view> next();
+
+ private:
+  Connection& connection_;
+  char* buffer_ = nullptr;  // owned; libpq's
+};
+
+// COPY ... FROM STDIN. Destroyed before finish(), the connection is left in the middle of it and good for nothing.
+class CopyIn {
+ public:
+  CopyIn(Connection& connection, const std::string& sql);
+  // Sends, or waits for room: what libpq buffers stays small.
+  void write(std::string_view bytes);
+  // The number of rows.
+  std::int64_t finish();
+
+ private:
+  Connection& connection_;
+  std::size_t unflushed_bytes_ = 0;
+};
+
 // ------------------------------------------------------------------------------------ replication
 
 struct ReplicationFrame {
@@ -169,8 +203,8 @@ class ReplicationStream {
 
   // The next frame that has already arrived, or nothing; never waits.
   std::optional<ReplicationFrame> receive();
-  // Standby status update: positions of this slot's stream.
-  void send_status(Lsn received, Lsn flushed, Lsn applied);
+  // Standby status update: positions of this slot's stream. `ask`: the server shall answer with a keepalive.
+  void send_status(Lsn received, Lsn flushed, Lsn applied, bool ask = false);
   [[nodiscard]] int socket() const { return connection_.socket(); }
 
  private:

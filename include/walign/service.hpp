@@ -3,7 +3,7 @@
 // service: the sidecar seen and steered from outside. Two small HTTP servers, one client, and the text of a status.
 //
 //   STATE/control.sock   GET  /v1/status                                   who may write the state directory
-//                        POST /v1/pause?what=apply, /v1/resume?what=apply  may steer (mode 0600)
+//                        POST /v1/pause?what=apply|backfill, /v1/resume  may steer (mode 0600)
 //                        POST /v1/dead-letters/ID/retry, .../discard
 //   http: HOST:PORT      GET  / /healthz /readyz /metrics /v1/status       read-only
 //
@@ -37,6 +37,7 @@ struct Handlers {
   std::function<std::string()> metrics;  // Prometheus' text
   std::function<void()> pause_apply;
   std::function<void()> resume_apply;
+  std::function<bool(bool paused)> pause_backfill;  // false: there is nothing to copy
   std::function<void(std::int64_t id)> retry_dead_letter;
   std::function<void(std::int64_t id)> discard_dead_letter;
   std::int64_t max_lag_bytes = 0;  // gates.max_lag: /readyz

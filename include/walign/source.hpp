@@ -58,6 +58,8 @@ struct SlotOptions {
   Lsn from;  // transactions that end at or below are not sent
   std::size_t queue_bytes = std::size_t{32} << 20U;
   std::chrono::milliseconds status_interval{1000};
+  // A server that says nothing for half of this is asked to; one that says nothing for all of it is given up.
+  std::chrono::milliseconds silence_limit{120'000};
 };
 // Connects and starts streaming. Throws Error: transient where the slot is in use.
 std::unique_ptr<Source> open_slot(const SlotOptions& options);
@@ -73,6 +75,7 @@ std::optional<std::vector<config::TableName>> read_publication(pg::Connection& s
 // Leaves of partitioned tables are published as themselves (publish_via_partition_root = false).
 void create_publication(pg::Connection& source, const std::string& name,
                         const std::vector<config::TableName>& tables, bool inserts_only);
+void add_to_publication(pg::Connection& source, const std::string& name, const config::TableName& table);
 void drop_publication(pg::Connection& source, const std::string& name);
 
 struct NewSlot {
@@ -89,6 +92,8 @@ NewSlot create_slot(const pg::ConnectionOptions& connection, const std::string& 
 // Sessions whose transactions slot creation waits for: "pid 123 (app, 12 s): UPDATE ...".
 std::vector<std::string> running_transactions(pg::Connection& source);
 
+// The source's own time, microseconds since 1970: what its commits are stamped with.
+std::int64_t clock_us(pg::Connection& source);
 // The source's end of WAL, normalised (RULES 1), and a logical message that moves it (RULES 2).
 Lsn current_lsn(pg::Connection& source, std::uint64_t wal_segment_bytes);
 void nudge(pg::Connection& source);

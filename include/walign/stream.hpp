@@ -37,6 +37,7 @@ struct Prepared {
   std::vector<mapping::Route> routes;  // complete
   mapping::Findings findings;          // of everything that was looked at, in a sensible order
   pg::Catalog source_catalog;
+  pg::Catalog target_catalog;
   std::vector<config::TableName> published;  // what the publication must have
   std::vector<config::TableName>
       published_inserts;  // tables that only take inserts: a publication of their own
@@ -79,8 +80,10 @@ std::vector<std::string> remove(const config::Config& config, const Interrupt* i
 struct TableStatus {
   std::string source;
   std::string target;
-  std::string state;  // pending, streaming
+  std::string state;  // pending, backfilling, streaming
   apply::Books books;
+  std::optional<std::int64_t> rows_copied, rows_estimated;
+  std::optional<std::int64_t> chunks_done, chunks;
 };
 
 // What is known now; nullopt where it is not known yet.
@@ -107,6 +110,48 @@ struct Status {
   std::int64_t started_at_us = 0;  // since 1970
 };
 
+// ------------------------------------------------------------------------------ work beside the stream
+
+// Something that reads rows beside the stream and joins it by alignment (walign/align.hpp): the copy of old rows.
+// The loop asks it about every part before it is taken. All calls are on the loop's thread, between batches unless
+// said otherwise.
+class Companion {
+ public:
+  struct Session {
+    const config::Config* config = nullptr;
+    const Prepared* prepared = nullptr;
+    std::uint64_t epoch = 0;
+    Snapshot birth;                   // of the slot's consistent point
+    obs::Metrics* metrics = nullptr;  // may be null
+  };
+  struct Judgement {
+    std::vector<apply::Exception> exceptions;
+    std::vector<apply::Extra> extra;  // statements for the same target transaction
+    bool alone = false;               // the part must be written by itself, before anything else is decided
+  };
+
+  virtual ~Companion() = default;
+  // Before the loop begins: reads what the target knows, starts its threads. Throws Error.
+  virtual void start(const Session& session) = 0;
+  // Ends its threads; what was in flight is pending again.
+  virtual void stop() = 0;
+  // Some table is not complete: transactions must pass the gate (rule 1), and be judged.
+  [[nodiscard]] virtual bool active() const = 0;
+  // What becomes of the changes of a part; nothing if something in flight must be loaded first.
+  virtual std::optional<Judgement> judge(const event::TransactionPart& part, Xid xid) = 0;
+  // Nothing is gathered: everything below `reached` is applied, and a start after a crash would go on from
+  // `position`, the target's. `next`: the transaction that comes next, if one is known.
+  virtual void committed(Lsn position, Lsn reached, std::optional<Xid> next) = 0;
+  // The furthest position that something loaded or in flight waits for the stream to pass; 0 if none.
+  [[nodiscard]] virtual Lsn awaited() const = 0;
+  // Waits until a chunk was loaded or failed, at most so long. Throws what a worker met that cannot be gone on from.
+  virtual void wait(std::chrono::milliseconds timeout) = 0;
+  virtual void check() = 0;                       // throws as wait() does, without waiting
+  virtual void report(Status& status) const = 0;  // from any thread
+  virtual void pause(bool paused) = 0;            // from any thread
+  virtual void lag(std::int64_t bytes) = 0;       // from any thread: how far the stream is behind
+};
+
 // ------------------------------------------------------------------------------------------ the loop
 
 struct Until {
@@ -120,6 +165,7 @@ struct Options {
   config::Config config;
   Until until;
   bool no_backfill = false;         // the operator has brought the rows already
+  Companion* companion = nullptr;     // outlives the sidecar; null: only stream
   const Interrupt* stop = nullptr;  // stop cleanly
   obs::Metrics* metrics = nullptr;  // outlives the sidecar
 };
@@ -139,6 +185,8 @@ class Sidecar {
   [[nodiscard]] Status status() const;
   void pause_apply();
   void resume_apply();
+  // False where there is nothing to copy.
+  bool pause_backfill(bool paused);
   // Carried out between two batches; wait for that, at most `timeout`. Throw what went wrong.
   void retry_dead_letter(std::int64_t id, std::chrono::milliseconds timeout);
   void discard_dead_letter(std::int64_t id, std::chrono::milliseconds timeout);

@@ -43,6 +43,7 @@ Books& Books::operator+=(const Books& other) {
   decoded += other.decoded;
   applied += other.applied;
   filtered += other.filtered;
+  dropped += other.dropped;
   dead_letters += other.dead_letters;
   return *this;
 }
@@ -82,7 +83,8 @@ void Applier::Impl::bind_all(const event::TransactionPart& part) {
   }
 }
 
-void Applier::Impl::add(event::TransactionPart part) {
+void Applier::Impl::add(event::TransactionPart part, std::vector<Exception> its_exceptions,
+                        std::vector<Extra> its_extra) {
   bind_all(part);
   // A transaction that must go row by row has batches of its own.
   const bool alone = careful_at.valid() && (part.commit_lsn() == careful_at) !=
@@ -91,13 +93,17 @@ void Applier::Impl::add(event::TransactionPart part) {
   const std::size_t index = parts.size();
   batch_bytes += part.memory_bytes();
   parts.push_back(std::move(part));
+  exceptions.push_back(std::move(its_exceptions));
+  extra.insert(extra.end(), std::make_move_iterator(its_extra.begin()),
+               std::make_move_iterator(its_extra.end()));
   // parts may move when it grows; what they own does not.
-  for (const auto& change : parts[index].tx().changes()) {
-    batch_changes += changes_of(change);
-    if (change.kind() == v1::Change::TRUNCATE) {
-      add_truncate(parts[index], change.truncate());
-    } else if (change.kind() != v1::Change::MESSAGE) {
-      add_change(parts[index], index, change);
+  const auto& changes = parts[index].tx().changes();
+  for (int i = 0; i < changes.size(); ++i) {
+    batch_changes += changes_of(changes[i]);
+    if (changes[i].kind() == v1::Change::TRUNCATE) {
+      add_truncate(parts[index], changes[i].truncate());
+    } else if (changes[i].kind() != v1::Change::MESSAGE) {
+      add_change(index, i);
     }
   }
   if (parts[index].last()) {
@@ -106,16 +112,42 @@ void Applier::Impl::add(event::TransactionPart part) {
   }
 }
 
-void Applier::Impl::add_change(const event::TransactionPart& part, std::size_t index,
-                               const v1::Change& change) {
-  for (const auto& binding : router.bind(part.relations().at(change.relation()))) {
-    ++open_books[static_cast<std::size_t>(binding.route->id)].decoded;
-    if (careful_at.valid() && part.commit_lsn() == careful_at) continue;  // flush() takes it change by change
-    const auto single = single_change(binding, change, compactor->arena());
-    if (auto step = queued(single, change, index)) {
+std::optional<SingleChange> Applier::Impl::meaning(std::size_t part, int index, const Binding& binding) {
+  const auto& change = parts[part].tx().changes(index);
+  auto single = single_change(binding, change, compactor->arena());
+  const auto& all = exceptions[part];
+  const auto found = std::find_if(all.begin(), all.end(), [&](const Exception& e) {
+    return e.change == index && e.route == binding.route->id;
+  });
+  if (found == all.end()) return single;
+  switch (found->verdict) {
+    case align::MoveVerdict::update: break;
+    case align::MoveVerdict::insert_new: single.kind = SingleChange::Kind::insert; break;
+    case align::MoveVerdict::delete_old: single.kind = SingleChange::Kind::remove; break;
+    case align::MoveVerdict::drop: return std::nullopt;
+    case align::MoveVerdict::wait: WALIGN_CHECK(false);
+  }
+  if (single.kind == SingleChange::Kind::insert) single.old_row = nullptr;
+  if (single.kind == SingleChange::Kind::remove) single.row = nullptr;
+  return single;
+}
+
+void Applier::Impl::add_change(std::size_t part, int index) {
+  const auto& change = parts[part].tx().changes(index);
+  for (const auto& binding : router.bind(parts[part].relations().at(change.relation()))) {
+    auto& its = open_books[static_cast<std::size_t>(binding.route->id)];
+    ++its.decoded;
+    const auto single = meaning(part, index, binding);
+    if (!single) {
+      ++its.dropped;
+      continue;
+    }
+    if (careful_at.valid() && parts[part].commit_lsn() == careful_at)
+      continue;  // flush() takes it change by change
+    if (auto step = queued(*single, change, part)) {
       compactor->add(*step);
     } else {
-      compactor->add(single);
+      compactor->add(*single);
     }
   }
 }
@@ -191,8 +223,8 @@ void Applier::Impl::append_aside(const QueueStep& step, std::vector<Execution>& 
 }
 
 void Applier::Impl::append_moot(const TruncateStep& truncate, std::vector<Execution>& out) {
-  const bool some = dead_letters > 0 || std::any_of(out.begin(), out.end(),
-                                                    [](const Execution& e) { return e.dead_letter; });
+  const bool some = dead_letters > 0 ||
+                    std::any_of(out.begin(), out.end(), [](const Execution& e) { return e.dead_letter; });
   if (!some) return;
   for (const Binding* binding : truncate.bindings) {
     Execution e;
@@ -219,6 +251,14 @@ void Applier::Impl::write(const std::vector<Execution>& executions, Lsn commit_a
   pg::Pipeline pipeline(connection);
   const bool opens = !open;
   if (opens) pipeline.send("BEGIN");
+  if (!extra_sent) {
+    for (const auto& e : extra) {
+      std::vector<pg::Param> params;
+      for (const auto& text : e.params) params.push_back({text, 0, false, false});
+      pipeline.send(e.sql, params);
+    }
+  }
+  const std::size_t before = pipeline.sent();
   for (const auto& e : executions) {
     std::vector<pg::Param> params;
     for (auto& array : e.arrays) params.push_back(const_cast<pg::TextArray&>(array).param());
@@ -245,16 +285,17 @@ void Applier::Impl::write(const std::vector<Execution>& executions, Lsn commit_a
   try {
     results = pipeline.finish();
   } catch (const Error& error) {
-    failed_execution =
-        pipeline.failed_index() - std::min<std::size_t>(pipeline.failed_index(), opens ? 1 : 0);
+    failed_execution = pipeline.failed_index() - std::min<std::size_t>(pipeline.failed_index(), before);
     if (error.kind() == ErrorKind::connection && commits) {
       throw Error(ErrorKind::in_doubt, error.message(),
                   "walign reads the target's position to see whether the last commit took place");
     }
     throw;
   }
-  count(executions, results, opens ? 1 : 0);
+  extra_sent = true;
+  count(executions, results, before);
   if (!commits) return;
+  extra_sent = false;
   const auto& wal = results.back();
   last_commit_on_target = wal.lsn(0, 0).without_page_header();
   unflushed.push_back({commit_at, last_commit_on_target});
@@ -305,11 +346,11 @@ void Applier::Impl::check_books() {
   for (const auto& route : routes) {
     const auto& its = open_books[static_cast<std::size_t>(route.id)];
     if (its.balance()) continue;
-    throw Error(
-        ErrorKind::bug,
-        cat("the books of ", route.label(), " do not balance: ", its.decoded, " decoded, ", its.applied,
-            " applied, ", its.filtered, " filtered, ", its.dead_letters, " dead letters"),
-        "this is a defect in walign; compare the table on both sides before going on, and report it")
+    throw Error(ErrorKind::bug,
+                cat("the books of ", route.label(), " do not balance: ", its.decoded, " decoded, ",
+                    its.applied, " applied, ", its.filtered, " filtered, ", its.dropped, " dropped, ",
+                    its.dead_letters, " dead letters"),
+                "this is a defect in walign; compare the table on both sides before going on, and report it")
         .at(position);
   }
 }
@@ -317,6 +358,8 @@ void Applier::Impl::check_books() {
 void Applier::Impl::forget_batch() {
   compactor->clear();
   parts.clear();
+  exceptions.clear();
+  extra.clear();
   batch_bytes = 0;
   batch_changes = 0;
 }
@@ -325,6 +368,7 @@ void Applier::Impl::rollback() {
   if (connection.broken()) return;
   connection.exec("ROLLBACK");
   open = false;
+  extra_sent = false;
   dead_keys.load(connection, options.stream, routes);
   dead_letters = count_dead_letters(connection, options.stream);
 }
@@ -341,7 +385,7 @@ void Applier::Impl::flush() {
       const bool was_open = open;
       const auto executions = encode(compactor->take(), Updates::in_place);
       // A transaction that leaves nothing to write moves the position with the next one that does.
-      if (!executions.empty() || was_open) {
+      if (!executions.empty() || !extra.empty() || was_open) {
         write(executions, commit_at);
       } else if (commit_at.valid()) {
         nothing_to_write(commit_at);
@@ -366,9 +410,13 @@ Lsn Applier::reached() const { return impl_->reached; }
 std::uint64_t Applier::epoch() const { return impl_->epoch; }
 bool Applier::replica_role() const { return impl_->replica_role; }
 void Applier::be_careful_at(Lsn commit_lsn) { impl_->careful_at = commit_lsn; }
-void Applier::add(event::TransactionPart part) { impl_->add(std::move(part)); }
+void Applier::add(event::TransactionPart part, std::vector<Exception> exceptions, std::vector<Extra> extra) {
+  impl_->add(std::move(part), std::move(exceptions), std::move(extra));
+}
 bool Applier::pending() const { return !impl_->parts.empty(); }
 bool Applier::full() const {
+  // The end of a transaction that came in several batches: what follows shall not fail together with it.
+  if (!impl_->parts.empty() && !impl_->parts.front().first() && impl_->parts.back().last()) return true;
   return impl_->batch_changes >= static_cast<std::uint64_t>(impl_->options.max_batch_rows) ||
          impl_->batch_bytes >= static_cast<std::size_t>(impl_->options.max_batch_bytes);
 }

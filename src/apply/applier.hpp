@@ -13,8 +13,10 @@ struct Applier::Impl {
   Impl(Options o, std::vector<mapping::Route> r);
 
   // ---- batches
-  void add(event::TransactionPart part);
-  void add_change(const event::TransactionPart& part, std::size_t index, const v1::Change& change);
+  void add(event::TransactionPart part, std::vector<Exception> its_exceptions, std::vector<Extra> its_extra);
+  void add_change(std::size_t part, int index);
+  // What a change means for one route; nothing where a copy of old rows has it.
+  std::optional<SingleChange> meaning(std::size_t part, int index, const Binding& binding);
   void add_truncate(const event::TransactionPart& part, const v1::Truncate& truncate);
   void bind_all(const event::TransactionPart& part);
   // The step that sets a change aside, if its key has a dead letter. From then on all its keys have one.
@@ -43,7 +45,7 @@ struct Applier::Impl {
   bool exchange(const std::vector<const event::TransactionPart*>& parts, Lsn commit_at);
   void setting_aside(const std::vector<const event::TransactionPart*>& parts, Lsn commit_at);
   void one_or_aside(const Step& step, const Aside& aside);
-  void count_decoded(const event::TransactionPart& part);
+  void count_decoded(std::size_t part);
   void forget_counts();
   std::int64_t set_aside(const Aside& aside, std::int64_t chain, const Error* error);
   // Every change of a part as steps of one change each.
@@ -66,7 +68,10 @@ struct Applier::Impl {
   bool replica_role = false;
   Lsn careful_at;
 
-  std::vector<event::TransactionPart> parts;  // of the batch
+  std::vector<event::TransactionPart> parts;       // of the batch
+  std::vector<std::vector<Exception>> exceptions;  // of each part
+  std::vector<Extra> extra;                        // of the batch
+  bool extra_sent = false;                         // in the transaction that is open
   std::size_t batch_bytes = 0;
   std::uint64_t batch_changes = 0;
   std::size_t failed_execution = 0;  // of the last write() that failed

@@ -47,22 +47,25 @@ Error about(const Error& error, const Step& step, const Aside& aside) {
 
 }  // namespace
 
-void Applier::Impl::count_decoded(const event::TransactionPart& part) {
-  const auto count = [&](std::uint32_t relation) {
-    for (const auto& binding : router.bind(part.relations().at(relation))) {
-      ++open_books[static_cast<std::size_t>(binding.route->id)].decoded;
+void Applier::Impl::count_decoded(std::size_t part) {
+  const auto& tx = parts[part].tx();
+  const auto count = [&](std::uint32_t relation, int change) {
+    for (const auto& binding : router.bind(parts[part].relations().at(relation))) {
+      auto& its = open_books[static_cast<std::size_t>(binding.route->id)];
+      ++its.decoded;
+      if (tx.changes(change).kind() != v1::Change::TRUNCATE && !meaning(part, change, binding)) ++its.dropped;
     }
   };
-  for (const auto& change : part.tx().changes()) {
-    if (change.kind() == v1::Change::TRUNCATE) {
-      for (const auto relation : change.truncate().relations()) count(relation);
-    } else if (change.kind() != v1::Change::MESSAGE) {
-      count(change.relation());
+  for (int i = 0; i < tx.changes_size(); ++i) {
+    if (tx.changes(i).kind() == v1::Change::TRUNCATE) {
+      for (const auto relation : tx.changes(i).truncate().relations()) count(relation, i);
+    } else if (tx.changes(i).kind() != v1::Change::MESSAGE) {
+      count(tx.changes(i).relation(), i);
     }
   }
-  if (part.last()) {
+  if (tx.last()) {
     ++open_transactions;
-    open_commit_time_us = part.tx().commit_time_us();
+    open_commit_time_us = tx.commit_time_us();
   }
 }
 
@@ -73,7 +76,9 @@ void Applier::Impl::forget_counts() {
 
 void Applier::Impl::each_change(const event::TransactionPart& part,
                                 const std::function<void(const Step&, const Aside&)>& visit) {
-  for (const auto& change : part.tx().changes()) {
+  const auto number = static_cast<std::size_t>(&part - parts.data());
+  for (int i = 0; i < part.tx().changes_size(); ++i) {
+    const auto& change = part.tx().changes(i);
     if (change.kind() == v1::Change::MESSAGE) continue;
     if (change.kind() == v1::Change::TRUNCATE) {
       const auto step = truncate_step(part, change.truncate());
@@ -81,12 +86,13 @@ void Applier::Impl::each_change(const event::TransactionPart& part,
       continue;
     }
     for (const auto& binding : router.bind(part.relations().at(change.relation()))) {
-      const auto single = single_change(binding, change, compactor->arena());
-      const Aside aside{single, &change, &part};
-      if (auto step = queued(single, change, static_cast<std::size_t>(&part - parts.data()))) {
+      const auto single = meaning(number, i, binding);
+      if (!single) continue;
+      const Aside aside{*single, &change, &part};
+      if (auto step = queued(*single, change, number)) {
         visit(*step, aside);
       } else {
-        visit(single, aside);
+        visit(*single, aside);
       }
     }
   }
@@ -121,7 +127,7 @@ void Applier::Impl::apply_transaction(const Parts& transaction) {
   const Lsn commit_at = transaction.back()->end_lsn();
   const auto start = [&] {
     forget_counts();
-    for (const auto* part : transaction) count_decoded(*part);
+    for (const auto* part : transaction) count_decoded(static_cast<std::size_t>(part - parts.data()));
   };
   std::optional<Error> first;
   try {
@@ -170,15 +176,51 @@ void Applier::Impl::row_by_row(const Parts& transaction, Lsn commit_at) {
   }
 }
 
+namespace {
+
+// The row as an old one that has its key only.
+const v1::Tuple* key_alone(const SingleChange& change, google::protobuf::Arena& arena) {
+  auto* out = google::protobuf::Arena::CreateMessage<v1::Tuple>(&arena);
+  const auto& inputs = change.binding->route->key_inputs;
+  event::for_each_value(*change.row, [&](int i, const event::Value& value) {
+    const int source = change.binding->source_of[static_cast<std::size_t>(i)];
+    const bool is_key = std::find(inputs.begin(), inputs.end(), source) != inputs.end();
+    event::append_value(*out, is_key ? value : event::Value{event::State::not_sent, {}, false});
+  });
+  return out;
+}
+
+}  // namespace
+
 // The transaction's net effect, with updated rows deleted first and inserted again.
 bool Applier::Impl::exchange(const Parts& transaction, Lsn commit_at) {
-  Compactor net(!replica_role, routes);
+  // Where foreign keys are enforced, deleting a row for a moment would take along what refers to it (CASCADE).
+  const bool enforced = !replica_role && std::any_of(routes.begin(), routes.end(), [](const auto& route) {
+    return route.target_referenced;
+  });
+  if (enforced) return false;
+  std::set<int> moving;  // routes in which keys change: their updates are written together with those
+  std::vector<std::pair<Step, Aside>> changes;
   for (const auto* part : transaction) {
-    each_change(*part, [&](const Step& step, const Aside& /*unused*/) {
-      if (const auto* single = std::get_if<SingleChange>(&step)) net.add(*single);
-      if (const auto* truncate = std::get_if<TruncateStep>(&step)) net.add(*truncate);
-      if (const auto* queued = std::get_if<QueueStep>(&step)) net.add(*queued);
+    each_change(*part, [&](const Step& step, const Aside& aside) {
+      changes.emplace_back(step, aside);
+      const auto* single = std::get_if<SingleChange>(&step);
+      if (single != nullptr && single->kind == SingleChange::Kind::key_change) {
+        moving.insert(single->binding->route->id);
+      }
     });
+  }
+  Compactor net(!replica_role, routes);
+  for (auto& [step, aside] : changes) {
+    if (auto* single = std::get_if<SingleChange>(&step)) {
+      if (single->kind == SingleChange::Kind::update && moving.contains(single->binding->route->id)) {
+        single->kind = SingleChange::Kind::key_change;
+        if (single->old_row == nullptr) single->old_row = key_alone(*single, compactor->arena());
+      }
+      net.add(*single);
+    }
+    if (auto* truncate = std::get_if<TruncateStep>(&step)) net.add(std::move(*truncate));
+    if (const auto* queue = std::get_if<QueueStep>(&step)) net.add(*queue);
   }
   try {
     write(encode(net.take(), Updates::reinserted), commit_at);

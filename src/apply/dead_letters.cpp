@@ -53,10 +53,6 @@ std::string_view shortened(std::string_view text, std::size_t most) {
 
 }  // namespace
 
-std::string relation_name(const Binding& binding) {
-  return config::TableName{binding.relation->schema(), binding.relation->name()}.to_string();
-}
-
 std::string describe_key(const Binding& binding, const v1::Tuple& row) {
   constexpr std::size_t kMost = 60;  // of one value
   std::string out;
@@ -64,7 +60,8 @@ std::string describe_key(const Binding& binding, const v1::Tuple& row) {
   event::for_each_value(row, [&](int i, const event::Value& value) {
     const int source = binding.source_of[static_cast<std::size_t>(i)];
     if (std::find(inputs.begin(), inputs.end(), source) == inputs.end()) return;
-    const std::string_view shown = value.state == event::State::value ? shortened(value.bytes, kMost) : "NULL";
+    const std::string_view shown =
+        value.state == event::State::value ? shortened(value.bytes, kMost) : "NULL";
     out += cat(out.empty() ? "" : ", ", binding.relation->columns(i).name(), "=", shown,
                value.bytes.size() > kMost ? "..." : "");
   });

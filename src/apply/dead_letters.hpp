@@ -13,8 +13,6 @@ namespace walign::apply {
 // "id=5, kind=x" of the key's source columns; at most some hundred characters.
 std::string describe_key(const Binding& binding, const v1::Tuple& row);
 std::string_view operation_of(SingleChange::Kind kind);
-// The source's table or partition, as schema.name.
-std::string relation_name(const Binding& binding);
 
 struct Aside {
   SingleChange change;

@@ -3,6 +3,16 @@
 
 namespace walign::apply {
 
+struct Encoder::Gathered {
+  const mapping::Route* route = nullptr;
+  mapping::ColumnSet unchanged;
+  std::vector<NetRow> rows;
+  std::multimap<std::string, std::size_t> at;  // rows by the key that they have now
+};
+
+Encoder::Encoder(Statements& statements) : gathered_(std::make_unique<Gathered>()), statements_(statements) {}
+Encoder::~Encoder() = default;
+
 namespace {
 
 // Beyond these a statement gains nothing more from being larger (measured: arrays of about 1,000 rows are near
@@ -13,10 +23,13 @@ constexpr std::size_t kMaxBytes = std::size_t{1} << 20U;
 // Fills the arrays of one statement from rows, and closes an execution when it is large enough.
 class Filling {
  public:
-  Filling(const mapping::Route& route, const mapping::Statement& statement, std::vector<Execution>& out)
+  // `whole`: all rows in one execution, however many.
+  Filling(const mapping::Route& route, const mapping::Statement& statement, std::vector<Execution>& out,
+          bool whole = false)
       : route_(route),
         statement_(statement),
         out_(out),
+        whole_(whole),
         slots_(route.source_columns.size(), -1),
         old_slots_(route.source_columns.size(), -1) {
     int slot = 0;
@@ -30,7 +43,8 @@ class Filling {
     if (!statement_.old_inputs.empty()) put(*row.binding, *row.old_row, old_slots_);
     if (statement_.counts_weights) arrays_.back().add(cat(row.weight));
     weight_ += row.weight;
-    if (++rows_ >= kMaxRows || bytes() >= kMaxBytes) close();
+    ++rows_;
+    if (!whole_ && (rows_ >= kMaxRows || bytes() >= kMaxBytes)) close();
   }
 
   void close() {
@@ -81,6 +95,7 @@ class Filling {
   const mapping::Route& route_;
   const mapping::Statement& statement_;
   std::vector<Execution>& out_;
+  const bool whole_;
   std::vector<int> slots_;  // by source column; -1: not in this statement
   std::vector<int> old_slots_;
   std::vector<pg::TextArray> arrays_;
@@ -108,10 +123,11 @@ void encode_updates(const RouteRows& table, Updates how, Statements& statements,
     auto unchanged = unchanged_columns(*row.binding, *row.row);
     auto found = by_columns.find(unchanged);
     if (found == by_columns.end()) {
-      const auto& statement = how == Updates::reinserted && !table.route->filter
-                                  ? statements.replace(*table.route, unchanged)
-                                  : statements.update(*table.route, unchanged);
-      found = by_columns.try_emplace(std::move(unchanged), *table.route, statement, out).first;
+      const auto& statement = how == Updates::reinserted ? statements.replace(*table.route, unchanged, false)
+                                                         : statements.update(*table.route, unchanged);
+      found = by_columns
+                  .try_emplace(std::move(unchanged), *table.route, statement, out, how == Updates::reinserted)
+                  .first;
     }
     found->second.add(row, *row.row);
   }
@@ -154,12 +170,14 @@ const mapping::Statement& Statements::key_change(const mapping::Route& route,
              [&] { return mapping::key_change_statement(route, unchanged); });
 }
 const mapping::Statement& Statements::replace(const mapping::Route& route,
-                                              const mapping::ColumnSet& unchanged) {
-  return get(Kind::replace, route, unchanged, [&] { return mapping::replace_statement(route, unchanged); });
+                                              const mapping::ColumnSet& unchanged, bool keys) {
+  return get(keys ? Kind::replace_keys : Kind::replace, route, unchanged,
+             [&] { return mapping::replace_statement(route, unchanged, keys); });
 }
 
 void Encoder::rows(const RowsStep& step, Updates updates, std::vector<Execution>& out,
                    std::map<int, std::uint64_t>& cancelled) {
+  finish(out);
   for (const auto& table : step.routes) {
     for (const auto& row : table.rows) {
       if (row.net == Net::nothing) cancelled[table.route->id] += row.weight;
@@ -170,7 +188,58 @@ void Encoder::rows(const RowsStep& step, Updates updates, std::vector<Execution>
   }
 }
 
-void Encoder::single(const SingleChange& change, std::vector<Execution>& out) {
+// Whether the row that moves now is the one that an earlier change left under this key: the source may have had two
+// of them for a moment (a DEFERRABLE key). Where every value is equal it does not matter which one it is.
+bool Encoder::is_same_row(const v1::Tuple& old_row, const v1::Tuple& earlier) {
+  std::vector<event::Value> values(static_cast<std::size_t>(earlier.lengths_size()));
+  event::for_each_value(earlier,
+                        [&](int i, const event::Value& v) { values[static_cast<std::size_t>(i)] = v; });
+  bool same = true;
+  event::for_each_value(old_row, [&](int i, const event::Value& v) {
+    const auto& other = values.at(static_cast<std::size_t>(i));
+    const bool known = v.state == event::State::value || v.state == event::State::null;
+    if (known && other.state != event::State::unchanged_toast) {
+      same = same && v.state == other.state && v.bytes == other.bytes;
+    }
+  });
+  return same;
+}
+
+void Encoder::gather(const SingleChange& change, std::vector<Execution>& out) {
+  auto unchanged = unchanged_columns(*change.binding, *change.row);
+  if (gathered_->route != change.binding->route || gathered_->unchanged != unchanged) finish(out);
+  gathered_->route = change.binding->route;
+  gathered_->unchanged = std::move(unchanged);
+  const auto old_key = key_bytes(*change.binding, *change.old_row);
+  const auto new_key = key_bytes(*change.binding, *change.row);
+  const auto [first, last] = gathered_->at.equal_range(old_key.value_or(""));
+  for (auto entry = first; entry != last; ++entry) {
+    const std::size_t index = entry->second;
+    auto& row = gathered_->rows[index];
+    if (row.binding != change.binding || !is_same_row(*change.old_row, *row.row)) continue;
+    row.row = change.row;
+    ++row.weight;
+    gathered_->at.erase(entry);
+    gathered_->at.emplace(new_key.value_or(""), index);
+    return;
+  }
+  gathered_->at.emplace(new_key.value_or(""), gathered_->rows.size());
+  gathered_->rows.push_back({Net::update, change.binding, change.row, change.old_row, 1});
+}
+
+void Encoder::finish(std::vector<Execution>& out) {
+  const auto rows = std::exchange(gathered_->rows, {});
+  gathered_->at.clear();
+  if (rows.empty()) return;
+  Filling filling(*gathered_->route, statements_.replace(*gathered_->route, gathered_->unchanged, true), out,
+                  true);
+  for (const auto& row : rows) filling.add(row, *row.row);
+  filling.close();
+}
+
+void Encoder::single(const SingleChange& change, Updates how, std::vector<Execution>& out) {
+  if (change.kind == SingleChange::Kind::key_change && how == Updates::reinserted) return gather(change, out);
+  finish(out);
   const auto& route = *change.binding->route;
   const NetRow row{Net::update, change.binding, change.row, change.old_row, 1};
   const auto fill = [&](const mapping::Statement& statement, const v1::Tuple& values) {
@@ -190,23 +259,51 @@ void Encoder::single(const SingleChange& change, std::vector<Execution>& out) {
   }
 }
 
+namespace {
+
+Execution truncation(const Binding& binding, const std::optional<std::string>& sql, std::uint64_t weight) {
+  if (!sql) {
+    throw Error(
+        ErrorKind::conflict,
+        cat(binding.route->label(), ": TRUNCATE of ", relation_name(binding),
+            " cannot be applied: which target rows came from it cannot be told"),
+        binding.route->sole_writer
+            ? "delete its rows on the source with DELETE, or TRUNCATE the whole table; this one can be "
+              "passed "
+              "by hand: delete the rows on the target, and start again past it"
+            : "say which rows of the target are this table's with target_where: in its rule, then run again");
+  }
+  Execution e;
+  e.route = binding.route;
+  e.sql = *sql;
+  e.weight = weight;
+  return e;
+}
+
+}  // namespace
+
 void Encoder::truncate(const TruncateStep& step, std::vector<Execution>& out) {
+  finish(out);
+  std::vector<std::pair<const mapping::Route*, std::vector<const Binding*>>> routes;
   for (const Binding* binding : step.bindings) {
-    const auto& route = *binding->route;
-    const auto sql = binding->leaf == nullptr ? mapping::truncate_sql(route, step.restart_identity)
-                                              : mapping::truncate_leaf_sql(route, binding->leaf->constraint);
-    if (!sql) {
-      throw Error(
-          ErrorKind::conflict,
-          cat(route.label(), ": TRUNCATE of ", binding->relation->schema(), ".", binding->relation->name(),
-              " cannot be applied: which target rows came from it cannot be told"),
-          "say which rows of the target are this table's with target_where: in its rule, then run again");
+    auto found = std::find_if(routes.begin(), routes.end(),
+                              [&](const auto& entry) { return entry.first == binding->route; });
+    if (found == routes.end()) found = routes.insert(routes.end(), {binding->route, {}});
+    found->second.push_back(binding);
+  }
+  // Where foreign keys are enforced, rows that refer must go before those that are referred to.
+  std::stable_partition(routes.begin(), routes.end(),
+                        [](const auto& entry) { return !entry.first->target_referenced; });
+  for (const auto& [route, bindings] : routes) {
+    const bool whole = bindings.front()->leaf == nullptr || bindings.size() == route->leaves.size();
+    if (whole) {
+      out.push_back(truncation(*bindings.front(), mapping::truncate_sql(*route, step.restart_identity),
+                               bindings.size()));
+      continue;
     }
-    Execution e;
-    e.route = &route;
-    e.sql = *sql;
-    e.weight = 1;
-    out.push_back(std::move(e));
+    for (const Binding* binding : bindings) {
+      out.push_back(truncation(*binding, mapping::truncate_leaf_sql(*route, binding->leaf->constraint), 1));
+    }
   }
 }
 

@@ -27,34 +27,46 @@ class Statements {
   const mapping::Statement& remove(const mapping::Route& route);
   const mapping::Statement& update(const mapping::Route& route, const mapping::ColumnSet& unchanged);
   const mapping::Statement& key_change(const mapping::Route& route, const mapping::ColumnSet& unchanged);
-  const mapping::Statement& replace(const mapping::Route& route, const mapping::ColumnSet& unchanged);
+  const mapping::Statement& replace(const mapping::Route& route, const mapping::ColumnSet& unchanged,
+                                    bool keys);
 
  private:
-  enum class Kind { insert, remove, update, key_change, replace };
+  enum class Kind { insert, remove, update, key_change, replace, replace_keys };
   template <class Make>
   const mapping::Statement& get(Kind kind, const mapping::Route& route, const mapping::ColumnSet& unchanged,
                                 Make make);
   std::map<std::tuple<Kind, int, mapping::ColumnSet>, mapping::Statement> made_;
 };
 
-// How updates of a Rows step are written.
+// How updates and key changes are written.
 enum class Updates {
   in_place,
-  reinserted,  // all rows deleted, then inserted: unique values may change places
+  reinserted,  // all rows deleted, then inserted: unique values and keys may change places
 };
 
 class Encoder {
  public:
-  explicit Encoder(Statements& statements) : statements_(statements) {}
+  explicit Encoder(Statements& statements);
+  ~Encoder();
+  Encoder(const Encoder&) = delete;
+  Encoder& operator=(const Encoder&) = delete;
 
   // Appends the executions of a Rows step. Rows that net to nothing are counted in `cancelled` by route id.
   void rows(const RowsStep& step, Updates updates, std::vector<Execution>& out,
             std::map<int, std::uint64_t>& cancelled);
-  void single(const SingleChange& change, std::vector<Execution>& out);
+  // Key changes that are reinserted are gathered, as long as one follows the other.
+  void single(const SingleChange& change, Updates how, std::vector<Execution>& out);
   // Throws Error(conflict) where it cannot be told which target rows are meant.
   void truncate(const TruncateStep& step, std::vector<Execution>& out);
+  // After the last step.
+  void finish(std::vector<Execution>& out);
 
  private:
+  static bool is_same_row(const v1::Tuple& old_row, const v1::Tuple& earlier);
+  void gather(const SingleChange& change, std::vector<Execution>& out);
+
+  struct Gathered;
+  std::unique_ptr<Gathered> gathered_;  // key changes not yet in `out`
   Statements& statements_;
 };
 

@@ -53,35 +53,62 @@ std::vector<std::string> columns_read(pg::Connection& target) {
   return strings(r);
 }
 
+// The rules of the expression's view and, in turn, of the views that it reads.
+constexpr const char* kRules = R"(
+    WITH RECURSIVE rules(view) AS (
+      SELECT 'pg_temp.walign_probe'::regclass::oid
+      UNION
+      SELECT d.refobjid FROM rules r JOIN pg_catalog.pg_rewrite w ON w.ev_class = r.view
+        JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_rewrite'::regclass AND d.objid = w.oid
+             AND d.refclassid = 'pg_catalog.pg_class'::regclass
+        JOIN pg_catalog.pg_class c ON c.oid = d.refobjid AND c.relkind = 'v'))";
+
+// With all of a partition tree where one of it is read.
 std::vector<mapping::TableName> tables_read(pg::Connection& target) {
-  const auto r = target.exec(R"(
-    SELECT DISTINCT n.nspname, c.relname FROM pg_catalog.pg_depend d
-    JOIN pg_catalog.pg_rewrite w ON w.oid = d.objid AND d.classid = 'pg_catalog.pg_rewrite'::regclass
-    JOIN pg_catalog.pg_class c ON c.oid = d.refobjid
+  const auto r = target.exec(cat(kRules, R"(, direct(oid) AS (
+      SELECT d.refobjid FROM rules r JOIN pg_catalog.pg_rewrite w ON w.ev_class = r.view
+        JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_rewrite'::regclass AND d.objid = w.oid
+             AND d.refclassid = 'pg_catalog.pg_class'::regclass
+      UNION
+      SELECT CASE WHEN i.inhparent = t.oid THEN i.inhrelid ELSE i.inhparent END
+        FROM direct t JOIN pg_catalog.pg_inherits i ON t.oid IN (i.inhparent, i.inhrelid))
+    SELECT n.nspname, c.relname FROM direct t JOIN pg_catalog.pg_class c ON c.oid = t.oid
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-    WHERE w.ev_class = 'pg_temp.walign_probe'::regclass AND d.refclassid = 'pg_catalog.pg_class'::regclass
-      AND d.refobjid NOT IN ('pg_temp.walign_src'::regclass, 'pg_temp.walign_probe'::regclass))");
+    WHERE c.relkind IN ('r', 'p', 'f') AND c.relpersistence <> 't' ORDER BY 1, 2)"));
   std::vector<mapping::TableName> out;
   for (int i = 0; i < r.rows(); ++i) out.push_back({r.str(i, 0), r.str(i, 1)});
   return out;
 }
 
-// Volatile functions, and stable ones whose value is that of the moment or the session. pg_depend does not have
-// built-in functions, so they are read off the stored parse tree.
+// pg_depend does not have built-in functions, so they are read off the stored parse trees.
+constexpr const char* kCalls = R"(, tree(t) AS (
+      SELECT w.ev_action::text FROM rules r JOIN pg_catalog.pg_rewrite w ON w.ev_class = r.view),
+    calls(oid) AS (
+      SELECT DISTINCT m.oid[1]::oid FROM tree,
+        LATERAL pg_catalog.regexp_matches(t, ':(?:funcid|opfuncid|aggfnoid|winfnoid) (\d+)', 'g') AS m(oid)))";
+
+// Volatile functions, and stable ones whose value is that of the moment or the session.
 std::vector<std::string> unstable_calls(pg::Connection& target) {
-  const auto r = target.exec(R"(
-    WITH tree AS (SELECT ev_action::text AS t FROM pg_catalog.pg_rewrite
-                  WHERE ev_class = 'pg_temp.walign_probe'::regclass)
-    SELECT DISTINCT p.proname::text FROM tree,
-      LATERAL pg_catalog.regexp_matches(t, ':(?:funcid|opfuncid|aggfnoid|winfnoid) (\d+)', 'g') AS m(oid)
-      JOIN pg_catalog.pg_proc p ON p.oid = m.oid[1]::oid
+  const auto r = target.exec(cat(kRules, kCalls, R"(
+    SELECT DISTINCT p.proname::text FROM calls JOIN pg_catalog.pg_proc p ON p.oid = calls.oid
     WHERE p.provolatile = 'v' OR (p.pronamespace = 'pg_catalog'::regnamespace AND p.proname IN
       ('now', 'transaction_timestamp', 'statement_timestamp', 'current_setting', 'pg_current_snapshot',
        'txid_current_snapshot', 'current_database', 'inet_client_addr', 'inet_server_addr', 'pg_backend_pid',
        'pg_postmaster_start_time', 'pg_conf_load_time', 'version', 'getpgusername', 'current_query',
        'age') AND NOT (p.proname = 'age' AND p.pronargs = 2))
-    UNION ALL
-    SELECT 'CURRENT_DATE, CURRENT_TIMESTAMP, CURRENT_USER or the like' FROM tree WHERE t ~ '\{SQLVALUEFUNCTION')");
+    UNION
+    SELECT 'CURRENT_DATE, CURRENT_TIMESTAMP, CURRENT_USER or the like' FROM tree WHERE t ~ '\{SQLVALUEFUNCTION')"));
+  return strings(r);
+}
+
+// Functions in a language of the user's that say of themselves that they may read tables (STABLE): which ones, no
+// catalog knows. C functions are taken at their word that they do not.
+std::vector<std::string> opaque_calls(pg::Connection& target) {
+  const auto r = target.exec(cat(kRules, kCalls, R"(
+    SELECT DISTINCT p.proname::text FROM calls JOIN pg_catalog.pg_proc p ON p.oid = calls.oid
+    JOIN pg_catalog.pg_language l ON l.oid = p.prolang
+    WHERE p.provolatile = 's' AND p.pronamespace <> 'pg_catalog'::regnamespace
+      AND l.lanname NOT IN ('c', 'internal'))"));
   return strings(r);
 }
 
@@ -89,11 +116,14 @@ mapping::ExpressionFacts probe_one(pg::Connection& target, const std::string& ex
   mapping::ExpressionFacts facts;
   target.exec("SAVEPOINT walign_probe");
   try {
-    target.exec(cat("CREATE TEMPORARY VIEW walign_probe AS SELECT (", expression,
-                    "\n) AS e FROM pg_temp.walign_src AS src"));
+    // The extended protocol takes one statement only, whatever is in the expression.
+    target.query(cat("CREATE TEMPORARY VIEW walign_probe AS SELECT (", expression,
+                     "\n) AS e FROM pg_temp.walign_src AS src"),
+                 {});
     facts.columns = columns_read(target);
     facts.reads = tables_read(target);
     facts.unstable = unstable_calls(target);
+    facts.opaque = opaque_calls(target);
   } catch (const Error& error) {
     if (error.kind() != ErrorKind::query && error.kind() != ErrorKind::precondition) throw;
     facts.error = error.message();

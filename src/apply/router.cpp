@@ -35,6 +35,18 @@ void bind_columns(Binding& binding) {
   }
 }
 
+// RULES 16: under another replica identity a change of the key would come without the old key, and look like an
+// update of a row that was never there.
+void check_identity(const Binding& binding) {
+  const auto& route = *binding.route;
+  for (const int input : route.key_inputs) {
+    const auto& column = binding.relation->columns(binding.relation_of[static_cast<std::size_t>(input)]);
+    if (column.part_of_identity()) continue;
+    changed(route, cat("its replica identity does not have column ", column.name(),
+                       " any more, from which the target's key is computed"));
+  }
+}
+
 const pg::Leaf* leaf_of(const mapping::Route& route, const v1::Relation& relation) {
   const auto found = std::find_if(route.leaves.begin(), route.leaves.end(), [&](const pg::Leaf& leaf) {
     return leaf.schema == relation.schema() && leaf.name == relation.name();
@@ -43,6 +55,10 @@ const pg::Leaf* leaf_of(const mapping::Route& route, const v1::Relation& relatio
 }
 
 }  // namespace
+
+std::string relation_name(const Binding& binding) {
+  return config::TableName{binding.relation->schema(), binding.relation->name()}.to_string();
+}
 
 Router::Router(const std::vector<mapping::Route>& routes, const std::set<pg::Oid>& ignored)
     : routes_(routes), ignored_(ignored) {}
@@ -60,6 +76,7 @@ const std::vector<Binding>& Router::bind(const event::RelationPtr& relation) {
     binding.relation = relation.get();
     binding.leaf = leaf;
     bind_columns(binding);
+    check_identity(binding);
     bound.bindings.push_back(std::move(binding));
   }
   if (bound.bindings.empty() && !ignored_.contains(relation->oid())) {

@@ -16,6 +16,9 @@ struct Binding {
   std::vector<int> relation_of;    // the reverse
 };
 
+// The source's table or partition, as schema.name.
+std::string relation_name(const Binding& binding);
+
 class Router {
  public:
   Router(const std::vector<mapping::Route>& routes, const std::set<pg::Oid>& ignored);

@@ -26,6 +26,34 @@ CREATE TABLE IF NOT EXISTS walign.stream (
   created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
   position_at timestamptz NOT NULL DEFAULT clock_timestamp()
 ) WITH (fillfactor = 10);
+-- So that changing the epoch is in the way of those who hold FOR KEY SHARE, and moving the position is not.
+CREATE UNIQUE INDEX IF NOT EXISTS stream_epoch ON walign.stream (name, epoch);
+
+CREATE TABLE IF NOT EXISTS walign.copy (
+  stream text NOT NULL,
+  route text NOT NULL,
+  complete boolean NOT NULL,
+  birth text NOT NULL,
+  rows bigint NOT NULL DEFAULT 0,
+  started_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  completed_at timestamptz,
+  PRIMARY KEY (stream, route)
+);
+
+CREATE TABLE IF NOT EXISTS walign.chunk (
+  id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  stream text NOT NULL,
+  route text NOT NULL,
+  lower_key text[],
+  lower_after boolean NOT NULL,
+  upper_key text[],
+  upper_after boolean NOT NULL,
+  snapshot text NOT NULL,
+  fence pg_lsn NOT NULL,
+  rows bigint NOT NULL,
+  loaded_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+CREATE INDEX IF NOT EXISTS chunk_route ON walign.chunk (stream, route);
 
 CREATE TABLE IF NOT EXISTS walign.dead_letter (
   id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -186,7 +214,9 @@ std::uint64_t take_over(pg::Connection& target, const std::string& stream) {
 void remove_stream(pg::Connection& target, const std::string& stream) {
   if (!schema_installed(target)) return;
   target.exec("BEGIN; SET LOCAL synchronous_commit = on");
-  target.query("DELETE FROM walign.dead_letter WHERE stream = $1", {stream});
+  for (const char* table : {"dead_letter", "chunk", "copy"}) {
+    target.query(cat("DELETE FROM walign.", table, " WHERE stream = $1"), {stream});
+  }
   target.query("DELETE FROM walign.stream WHERE name = $1", {stream});
   const auto left = target.exec("SELECT count(*) FROM walign.stream");
   if (left.integer(0, 0) == 0) target.exec("DROP SCHEMA walign CASCADE");

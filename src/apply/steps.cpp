@@ -137,7 +137,7 @@ struct Compactor::Impl {
 
   Impl(bool strict, const std::vector<mapping::Route>& all) : strict_order(strict) {
     for (const auto& route : all) {
-      if (!route.reads.empty()) readers.push_back(&route);
+      if (!route.reads.empty() || route.reads_unseen) readers.push_back(&route);
     }
   }
 
@@ -160,6 +160,8 @@ struct Compactor::Impl {
   // Whether this route's rows and those gathered so far may not be written in another order.
   bool depends(const mapping::Route& route) const {
     for (const auto& gathered : rows.routes) {
+      const bool unseen = route.reads_unseen || gathered.route->reads_unseen;
+      if (unseen && gathered.route->target != route.target) return true;
       if (route.reads.contains(gathered.route->target) || gathered.route->reads.contains(route.target))
         return true;
     }

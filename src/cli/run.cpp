@@ -9,6 +9,7 @@
 #include "command.hpp"
 #include "signals.hpp"
 #include "text.hpp"
+#include "walign/backfill.hpp"
 #include "walign/service.hpp"
 
 namespace walign::cli {
@@ -24,8 +25,26 @@ struct Options {
 
 std::uint64_t rows_done(const stream::Status& status) {
   std::uint64_t rows = 0;
-  for (const auto& table : status.tables) rows += table.books.decoded;
+  for (const auto& table : status.tables) {
+    rows += table.books.decoded + static_cast<std::uint64_t>(table.rows_copied.value_or(0));
+  }
   return rows;
+}
+
+// "backfilling 120000 of about 3000000 rows (4 %), 3 tables left".
+std::string copying_text(const stream::Status& status) {
+  std::int64_t copied = 0;
+  std::int64_t estimated = 0;
+  int left = 0;
+  for (const auto& table : status.tables) {
+    copied += table.rows_copied.value_or(0);
+    estimated += table.rows_estimated.value_or(0);
+    if (table.state != "streaming") ++left;
+  }
+  if (left == 0) return "";
+  return cat("  copied ", count_text(static_cast<double>(copied)), " of about ",
+             count_text(static_cast<double>(std::max(copied, estimated))), " rows, ", left,
+             left == 1 ? " table left" : " tables left");
 }
 
 std::string progress_line(const stream::Status& status, double rows_per_second) {
@@ -35,6 +54,7 @@ std::string progress_line(const stream::Status& status, double rows_per_second) 
     return line + (status.last_error.empty() ? "  connecting"
                                              : cat("  trying again after: ", one_line(status.last_error)));
   }
+  line += copying_text(status);
   if (status.applied) line += cat("  applied ", *status.applied);
   if (status.lag_bytes) line += cat("  lag ", bytes_text(*status.lag_bytes));
   if (status.lag_seconds) line += cat(", ", seconds_text(*status.lag_seconds));
@@ -123,6 +143,8 @@ int run(Context& context, const Options& options) {
   sidecar_options.no_backfill = options.no_backfill;
   sidecar_options.stop = &signals.interrupt();
   sidecar_options.metrics = &metrics;
+  const auto backfill = backfill::make(options.no_backfill);
+  sidecar_options.companion = backfill.get();
   stream::Sidecar sidecar(std::move(sidecar_options));  // holds the state directory from here on
   const auto handlers = service::handlers_of(sidecar, metrics, config);
   const service::ControlServer control(config.state, handlers);
@@ -148,7 +170,7 @@ int run(Context& context, const Options& options) {
 void add_run(CLI::App& parent, Context& context) {
   auto options = std::make_shared<Options>();
   CLI::App* command = add_command(
-      parent, context, "run", "The sidecar: set up what is missing, stream, go on from where it was.",
+      parent, context, "run", "The sidecar: set up what is missing, copy old rows, stream, go on from where it was.",
       "walign run                                     until stopped (Ctrl-C, SIGTERM)\n"
       "  walign run --until-caught-up                   all that the source has now, then exit 0\n"
       "  walign run --until-lsn 16/B374D848             transactions that commit below it, no other\n"
@@ -163,7 +185,7 @@ void add_run(CLI::App& parent, Context& context) {
   time->type_name("TIME")->excludes(lsn);
   command
       ->add_flag("--until-caught-up", options->until_caught_up,
-                 "stop where the source's WAL ends at the start")
+                 "stop where the source's WAL ends when old rows are copied")
       ->excludes(lsn)
       ->excludes(time);
   command->add_flag("--no-backfill", options->no_backfill, "the target has the rows already; only stream");

@@ -4,7 +4,7 @@
 // second ends the process at once, which loses nothing but the time to do it again.
 #pragma once
 
-#include <signal.h>
+#include <csignal>
 
 #include "walign/base.hpp"
 

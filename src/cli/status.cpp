@@ -35,7 +35,8 @@ void take_checkpoint(stream::Status& status, const v1::Checkpoint& checkpoint) {
     table.source = label.substr(0, arrow);
     table.target = arrow == std::string::npos ? "" : label.substr(arrow + kArrow.size());
     table.state = "streaming";
-    table.books = {books.decoded(), books.applied(), books.filtered(), books.dead_letters()};
+    table.books = {books.decoded(), books.applied(), books.filtered(), books.dropped(),
+                   books.dead_letters()};
     status.tables.push_back(std::move(table));
   }
 }
@@ -89,7 +90,7 @@ std::optional<double> number(const Json& status, const char* pointer) {
   return status.at(at).get<double>();
 }
 
-std::string or_dash(std::string text) { return text.empty() ? "-" : text; }
+std::string or_dash(const std::string& text) { return text.empty() ? "-" : text; }
 
 std::string lag(const Json& status) {
   const auto bytes = number(status, "/lag/bytes");
@@ -114,12 +115,20 @@ std::string phase(const Json& status) {
   return out;
 }
 
+// Old rows: all of them, or so many of about so many.
+std::string copied(const Json& table) {
+  const std::string rows = value(table, "/rows_copied");
+  if (rows.empty()) return "-";
+  if (value(table, "/state") == "streaming") return rows;
+  return cat(rows, " of about ", value(table, "/rows_estimated"));
+}
+
 std::string tables(const Json& status) {
-  Table out({"source", "target", "state", "decoded", "applied", "filtered", "dead letters"});
-  out.right({3, 4, 5, 6});
+  Table out({"source", "target", "state", "copied", "decoded", "applied", "filtered", "dropped", "dead letters"});
+  out.right({3, 4, 5, 6, 7, 8});
   for (const auto& table : status.at("tables")) {
-    out.add({value(table, "/source"), value(table, "/target"), value(table, "/state"),
-             value(table, "/books/decoded"), value(table, "/books/applied"), value(table, "/books/filtered"),
+    out.add({value(table, "/source"), value(table, "/target"), value(table, "/state"), copied(table),
+             value(table, "/books/decoded"), value(table, "/books/applied"), value(table, "/books/filtered"), value(table, "/books/dropped"),
              value(table, "/books/dead_letters")});
   }
   return status.at("tables").empty() ? "" : cat("\n", out.text());

@@ -76,6 +76,7 @@ class RouteBuilder {
       column.type_sql = column.travels_as_text ? kText : c.base_type.sql();
       column.part_of_identity = in_identity(c.name);
       column.toastable = c.toastable;
+      column.nullable = !c.not_null;
       route_.source_columns.push_back(std::move(column));
     }
   }
@@ -191,6 +192,7 @@ class RouteBuilder {
       column.name = target.name;
       column.base_type_sql = target.base_type.sql();
       column.identity_always = target.identity == 'a';
+      column.nullable = !target.not_null;
       const bool by_name = rule == nullptr && !rule_.only && source_.column(target.name) != nullptr &&
                            !dropped(target.name) && !renamed_away(target.name);
       if (rule != nullptr) {
@@ -352,6 +354,19 @@ void judge(const Route& route, const std::string& what, const ExpressionFacts& f
   }
 }
 
+void take_reads(Route& route, const std::string& what, const ExpressionFacts& facts, Findings& findings) {
+  route.reads.insert(facts.reads.begin(), facts.reads.end());
+  if (facts.opaque.empty()) return;
+  route.reads_unseen = true;
+  findings.push_back(
+      warn(route.label(),
+           cat(what, " calls ", join(facts.opaque, ", "),
+               ", which may read tables that walign cannot see: this table's changes are never "
+               "written together with another's (slower)"),
+           "write the lookup as a SELECT in walign.yaml, or, if it reads no table, declare the "
+           "function IMMUTABLE"));
+}
+
 // An expression of several columns needs all of them, also those that an UPDATE did not send.
 void warn_about_toast(const Route& route, const std::string& what, const std::vector<int>& inputs,
                       Findings& findings) {
@@ -368,11 +383,25 @@ void warn_about_toast(const Route& route, const std::string& what, const std::ve
   }
 }
 
+// A key of NULL finds no row: an UPDATE or DELETE of it could not be applied, and with a filter nothing would even
+// say so.
+void check_key_null(const Route& route, const TargetColumn& column, Findings& findings) {
+  if (!column.nullable || column.inputs.size() != 1) return;
+  const auto& source = route.source_columns[static_cast<std::size_t>(column.inputs.front())];
+  if (!source.nullable || column.expression != cat("src.", quote_ident(source.name))) return;
+  findings.push_back(
+      fail(route.label(),
+           cat("key column ", column.name, " may be NULL on both sides, and NULL identifies no row"),
+           cat("ALTER TABLE ", pg::qualified(route.source.schema, route.source.name), " ALTER COLUMN ",
+               quote_ident(source.name), " SET NOT NULL; or choose another key: [...]")));
+}
+
 void check_key(Route& route, Findings& findings) {
   std::set<int> inputs;
   for (const int c : route.key) {
     const auto& column = route.columns[static_cast<std::size_t>(c)];
     inputs.insert(column.inputs.begin(), column.inputs.end());
+    check_key_null(route, column, findings);
   }
   route.key_inputs.assign(inputs.begin(), inputs.end());
   if (!route.key.empty() && inputs.empty()) {
@@ -424,8 +453,8 @@ Findings complete(Route& route, const std::vector<ExpressionFacts>& facts) {
     if (column.probed) continue;
     const auto& fact = facts.at(next++);
     judge(route, cat("column ", column.name), fact, findings);
+    take_reads(route, cat("column ", column.name), fact, findings);
     take_inputs(route, fact, column.inputs);
-    route.reads.insert(fact.reads.begin(), fact.reads.end());
     column.probed = true;
     if (column.inputs.size() > 1)
       warn_about_toast(route, cat("column ", column.name), column.inputs, findings);
@@ -433,8 +462,8 @@ Findings complete(Route& route, const std::vector<ExpressionFacts>& facts) {
   if (route.filter) {
     const auto& fact = facts.at(next++);
     judge(route, "where", fact, findings);
+    take_reads(route, "where", fact, findings);
     take_inputs(route, fact, route.filter_inputs);
-    route.reads.insert(fact.reads.begin(), fact.reads.end());
     warn_about_toast(route, "where", route.filter_inputs, findings);
   }
   check_key(route, findings);

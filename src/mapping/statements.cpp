@@ -77,6 +77,28 @@ std::string rows_of(const Route& route, const std::vector<int>& inputs, std::siz
   return cat("(SELECT ", select, " FROM unnest(", arrays, ") AS u(", names, "))");
 }
 
+// The same, numbered from 1 in the order of the arrays; with the weights that parameter `weights` holds, if any.
+std::string numbered_rows(const Route& route, const std::vector<int>& inputs, std::size_t first_param,
+                          std::size_t weights) {
+  std::string select;
+  std::string arrays;
+  std::string names;
+  std::size_t param = first_param;
+  for (const int input : inputs) {
+    const auto& source = route.source_columns[static_cast<std::size_t>(input)];
+    select += cat("u.c", input, "::", source.type_sql, " AS ", quote_ident(source.name), ", ");
+    arrays += cat(arrays.empty() ? "" : ", ", "$", param++, "::pg_catalog.text[]");
+    names += cat("c", input, ", ");
+  }
+  if (weights != 0) {
+    select += "u.w::pg_catalog.int8 AS \"walign.w\", ";
+    arrays += cat(", $", weights, "::pg_catalog.text[]");
+    names += "w, ";
+  }
+  return cat("(SELECT ", select, "u.n AS \"walign.n\" FROM unnest(", arrays, ") WITH ORDINALITY AS u(", names,
+             "n))");
+}
+
 std::string count_param(const Statement& s) {
   return cat("$", s.inputs.size() + s.old_inputs.size() + (s.counts_weights ? 1 : 0) + 1,
              "::pg_catalog.int8");
@@ -172,87 +194,9 @@ std::vector<int> updated_columns(const Route& route, const ColumnSet& unchanged,
   return set;
 }
 
-void check_filter_inputs(const Route& route, const ColumnSet& unchanged) {
-  for (const int input : route.filter_inputs) {
-    if (unchanged[static_cast<std::size_t>(input)]) missing_value(route, "the filter (where)", input);
-  }
-}
-
-// A row's way through a filtered route: out of it, changed in it, or into it; one statement, three parts. Rows
-// are found by the new row's key, or (key change) by the old row's.
-Statement merge_statement(const Route& route, const ColumnSet& unchanged, bool key_change) {
-  check_filter_inputs(route, unchanged);
-  const auto set = updated_columns(route, unchanged, key_change);
-  const auto whole = updated_columns(route, unchanged, true);
-  const bool complete = whole.size() == route.columns.size();
-  Statement s;
-  auto needed = route.key_inputs;
-  needed.insert(needed.end(), route.filter_inputs.begin(), route.filter_inputs.end());
-  s.inputs = inputs_of(route, whole, needed);
-  s.counts_weights = true;
-  if (key_change) s.old_inputs = route.key_inputs;
-  const std::string target = target_sql(route);
-  const std::string source_rows = [&] {
-    // The weights' array comes after the old row's, so number the parameters by hand.
-    if (!key_change) return rows_of(route, s.inputs, 1, true);
-    const std::string plain = rows_of(route, s.inputs, 1, false);
-    return cat("(SELECT r.*, w.w::pg_catalog.int8 AS \"walign.w\" FROM ", plain, " AS r, unnest($",
-               s.inputs.size() + s.old_inputs.size() + 1, "::pg_catalog.text[]) AS w(w))");
-  }();
-  const std::string old_keys = key_change
-                                   ? cat("(SELECT ", select_key(route), " FROM ",
-                                         rows_of(route, s.old_inputs, s.inputs.size() + 1, false), " AS src)")
-                                   : std::string();
-  const std::string gone_keys = key_change ? cat(old_keys, " AS o, flagged AS f WHERE NOT f.\"walign.keep\"")
-                                           : cat("(SELECT ", select_key(route),
-                                                 " FROM flagged AS src WHERE NOT src.\"walign.keep\") AS o "
-                                                 "WHERE true");
-  const std::string kept_rows = key_change ? cat("kept AS m, ", old_keys, " AS o") : "kept AS m";
-  const std::string_view by = key_change ? "o" : "m";
-  std::string sql = cat("WITH flagged AS MATERIALIZED (SELECT src.*, (", *route.filter,
-                        ") IS TRUE AS \"walign.keep\" FROM ", source_rows, " AS src), ");
-  sql += cat("kept AS MATERIALIZED (SELECT ", select_key(route), whole.empty() ? "" : ", ",
-             select_columns(route, whole), " FROM (SELECT * FROM flagged WHERE \"walign.keep\") AS src), ");
-  sql +=
-      cat("gone AS (DELETE FROM ", target, " AS t USING ", gone_keys, " AND ", match_key(route, "o"), "), ");
-  if (set.empty()) {
-    sql +=
-        cat("changed AS (SELECT 1 FROM ", target, " AS t, ", kept_rows, " WHERE ", match_key(route, by), ")");
-  } else {
-    sql += cat("changed AS (UPDATE ", target, " AS t SET ", assignments(route, set), " FROM ", kept_rows,
-               " WHERE ", match_key(route, by), " RETURNING 1)");
-  }
-  if (complete) {
-    sql += cat(", entered AS (INSERT INTO ", target, " (", column_names(route, whole),
-               ") OVERRIDING SYSTEM VALUE SELECT ", column_values(whole, "m"), " FROM ", kept_rows,
-               " WHERE NOT EXISTS (SELECT FROM ", target, " AS t WHERE ", match_key(route, by),
-               ") RETURNING 1)");
-  }
-  const std::string hit = complete ? "(SELECT count(*) FROM changed) + (SELECT count(*) FROM entered)"
-                                   : "(SELECT count(*) FROM changed)";
-  sql += cat(
-      " SELECT coalesce((SELECT sum(\"walign.w\") FROM flagged WHERE \"walign.keep\"), 0), ",
-      expect(
-          hit, "(SELECT count(*) FROM kept)",
-          wrong_count(route, complete ? "update of a filtered row of"
-                                      : "a row with values that were not sent (TOAST) enters the filter of")),
-      ", ", expect("(SELECT count(*) FROM flagged)", count_param(s), wrong_count(route, "rows for")));
-  s.sql = std::move(sql);
-  return named(std::move(s));
-}
-
-// Deletes the rows, then inserts them: what the event does not have comes from the deleted row. The sort makes
-// the executor delete all before it inserts the first.
-Statement reinsert_statement(const Route& route, const ColumnSet& unchanged, bool key_change) {
-  if (route.filter) {
-    throw Error(ErrorKind::conflict, cat(route.label(), ": rows of a filtered table cannot be exchanged"),
-                "set the row aside with on_conflict: dead_letter");
-  }
-  const auto set = updated_columns(route, unchanged, true);
-  Statement s;
-  s.inputs = inputs_of(route, set, route.key_inputs);
-  if (key_change) s.old_inputs = route.key_inputs;
-  const std::string target = target_sql(route);
+// Rows deleted into `old` and inserted again with what `from` has, both numbered; if `from` is empty, `old` has it.
+// The sort makes the executor delete all before it inserts the first.
+std::string insert_from_old(const Route& route, const std::vector<int>& set, std::string_view from) {
   std::string names;
   std::string values;
   const auto add = [&](const std::string& name, const std::string& value) {
@@ -262,19 +206,145 @@ Statement reinsert_statement(const Route& route, const ColumnSet& unchanged, boo
   for (const int c : all_columns(route)) {
     const std::string name = quote_ident(column(route, c).name);
     const bool is_set = std::find(set.begin(), set.end(), c) != set.end();
-    add(name, is_set ? cat("m.e", c) : cat("old.", name));
+    const std::string set_value = from.empty() ? cat("old.\"walign.e", c, "\"") : cat("m.e", c);
+    add(name, is_set ? set_value : cat("old.", name));
   }
   for (const auto& name : route.other_columns) add(quote_ident(name), cat("old.", quote_ident(name)));
-  const std::string old_keys =
-      key_change ? cat(", (SELECT ", select_key(route), " FROM ",
-                       rows_of(route, s.old_inputs, s.inputs.size() + 1, false), " AS src) AS o")
-                 : std::string();
-  s.sql = cat("WITH m AS MATERIALIZED (SELECT row_number() OVER () AS \"walign.n\", ", select_key(route),
-              ", ", select_columns(route, set), " FROM ", rows_of(route, s.inputs, 1, false), " AS src), ",
-              "old AS (DELETE FROM ", target, " AS t USING m", old_keys, " WHERE ",
-              match_key(route, key_change ? "o" : "m"), " RETURNING m.\"walign.n\", t.*), ",
-              "done AS (INSERT INTO ", target, " (", names, ") OVERRIDING SYSTEM VALUE SELECT ", values,
-              " FROM old JOIN m USING (\"walign.n\") ORDER BY \"walign.n\" RETURNING 1) SELECT ",
+  return cat("INSERT INTO ", target_sql(route), " (", names, ") OVERRIDING SYSTEM VALUE SELECT ", values,
+             " FROM old", from.empty() ? std::string() : cat(" JOIN ", from, " AS m USING (\"walign.n\")"),
+             " ORDER BY \"walign.n\" RETURNING 1");
+}
+
+void check_filter_inputs(const Route& route, const ColumnSet& unchanged) {
+  for (const int input : route.filter_inputs) {
+    if (unchanged[static_cast<std::size_t>(input)]) missing_value(route, "the filter (where)", input);
+  }
+}
+
+// A row's way through a filtered route: out of it, changed in it, or into it; one statement, three parts. Rows
+// are found by the new row's key, or (key change) by the old row's. `reinsert`: rows that stay are deleted and
+// inserted again, as reinsert_statement does.
+class Merge {
+ public:
+  Merge(const Route& route, const ColumnSet& unchanged, bool key_change, bool reinsert)
+      : route_(route),
+        key_change_(key_change),
+        reinsert_(reinsert),
+        set_(updated_columns(route, unchanged, key_change)),
+        whole_(updated_columns(route, unchanged, true)),
+        complete_(whole_.size() == route.columns.size()) {
+    check_filter_inputs(route, unchanged);
+    auto needed = route.key_inputs;
+    needed.insert(needed.end(), route.filter_inputs.begin(), route.filter_inputs.end());
+    s_.inputs = inputs_of(route, whole_, needed);
+    s_.counts_weights = true;
+    if (key_change) s_.old_inputs = route.key_inputs;
+  }
+
+  Statement statement() {
+    s_.sql = cat(
+        "WITH ", flagged(), ", ", kept(), ", ", reinsert_ ? reinserted() : in_place(), " SELECT ",
+        "coalesce((SELECT sum(\"walign.w\") FROM flagged WHERE \"walign.keep\"), 0), ",
+        expect(cat("(SELECT count(*) FROM changed)", complete_ ? " + (SELECT count(*) FROM entered)" : ""),
+               "(SELECT count(*) FROM kept)",
+               wrong_count(route_, complete_ ? "update of a filtered row of"
+                                             : "a row with values that were not sent (TOAST) "
+                                               "enters the filter of")),
+        ", ", expect("(SELECT count(*) FROM flagged)", count_param(s_), wrong_count(route_, "rows for")));
+    return named(std::move(s_));
+  }
+
+ private:
+  // The new rows, numbered, with their weights and whether the filter keeps them.
+  [[nodiscard]] std::string flagged() const {
+    const std::size_t weights = s_.inputs.size() + s_.old_inputs.size() + 1;
+    return cat("flagged AS MATERIALIZED (SELECT src.*, (", *route_.filter,
+               ") IS TRUE AS \"walign.keep\" FROM ", numbered_rows(route_, s_.inputs, 1, weights),
+               " AS src)");
+  }
+  [[nodiscard]] std::string kept() const {
+    return cat("kept AS MATERIALIZED (SELECT src.\"walign.n\", ", select_key(route_),
+               whole_.empty() ? "" : ", ", select_columns(route_, whole_),
+               " FROM (SELECT * FROM flagged WHERE \"walign.keep\") AS src)");
+  }
+  // Every row's key on the target, with its number and whether it is kept.
+  [[nodiscard]] std::string keys() const {
+    if (!key_change_) {
+      return cat("(SELECT src.\"walign.n\", src.\"walign.keep\", ", select_key(route_),
+                 " FROM flagged AS src)");
+    }
+    return cat(
+        "(SELECT f.\"walign.n\", f.\"walign.keep\", o.* FROM flagged AS f JOIN (SELECT src.\"walign.n\" AS "
+        "\"walign.o\", ",
+        select_key(route_), " FROM ", numbered_rows(route_, s_.old_inputs, s_.inputs.size() + 1, 0),
+        " AS src) AS o ON o.\"walign.o\" = f.\"walign.n\")");
+  }
+
+  [[nodiscard]] std::string in_place() const {
+    const std::string target = target_sql(route_);
+    const std::string_view by = key_change_ ? "o" : "m";
+    const std::string stays =
+        key_change_ ? cat(keys(), " AS o JOIN kept AS m USING (\"walign.n\")") : std::string("kept AS m");
+    std::string sql = cat("gone AS (DELETE FROM ", target, " AS t USING ", keys(),
+                          " AS o WHERE NOT o.\"walign.keep\" AND ", match_key(route_, "o"), "), ");
+    if (set_.empty()) {
+      sql +=
+          cat("changed AS (SELECT 1 FROM ", target, " AS t, ", stays, " WHERE ", match_key(route_, by), ")");
+    } else {
+      sql += cat("changed AS (UPDATE ", target, " AS t SET ", assignments(route_, set_), " FROM ", stays,
+                 " WHERE ", match_key(route_, by), " RETURNING 1)");
+    }
+    if (complete_) {
+      sql += cat(", entered AS (INSERT INTO ", target, " (", column_names(route_, whole_),
+                 ") OVERRIDING SYSTEM VALUE SELECT ", column_values(whole_, "m"), " FROM ", stays,
+                 " WHERE NOT EXISTS (SELECT FROM ", target, " AS t WHERE ", match_key(route_, by),
+                 ") RETURNING 1)");
+    }
+    return sql;
+  }
+
+  [[nodiscard]] std::string reinserted() const {
+    const std::string target = target_sql(route_);
+    std::string sql =
+        cat("old AS (DELETE FROM ", target, " AS t USING ", keys(), " AS o WHERE ", match_key(route_, "o"),
+            " RETURNING o.\"walign.n\", t.*), changed AS (", insert_from_old(route_, whole_, "kept"), ")");
+    if (complete_) {
+      sql += cat(", entered AS (INSERT INTO ", target, " (", column_names(route_, whole_),
+                 ") OVERRIDING SYSTEM VALUE SELECT ", column_values(whole_, "m"),
+                 " FROM kept AS m WHERE NOT EXISTS (SELECT FROM old WHERE old.\"walign.n\" = m.\"walign.n\") "
+                 "ORDER BY \"walign.n\" RETURNING 1)");
+    }
+    return sql;
+  }
+
+  const Route& route_;
+  const bool key_change_;
+  const bool reinsert_;
+  const std::vector<int> set_;    // what an UPDATE sets
+  const std::vector<int> whole_;  // what the event has
+  const bool complete_;           // it has everything
+  Statement s_;
+};
+
+// Deletes the rows, then inserts them: what the event does not have comes from the deleted row.
+Statement reinsert_statement(const Route& route, const ColumnSet& unchanged, bool key_change) {
+  if (route.filter) return Merge(route, unchanged, key_change, true).statement();
+  const auto set = updated_columns(route, unchanged, true);
+  Statement s;
+  s.inputs = inputs_of(route, set, route.key_inputs);
+  if (key_change) s.old_inputs = route.key_inputs;
+  const std::string old_keys = key_change
+                                   ? cat(" JOIN (SELECT src.\"walign.n\", ", select_key(route), " FROM ",
+                                         numbered_rows(route, s.old_inputs, s.inputs.size() + 1, 0),
+                                         " AS src) AS o USING (\"walign.n\")")
+                                   : std::string();
+  std::string returned;
+  for (const int c : set) returned += cat("m.e", c, " AS \"walign.e", c, "\", ");
+  s.sql = cat("WITH m AS MATERIALIZED (SELECT src.\"walign.n\", ", select_key(route), ", ",
+              select_columns(route, set), " FROM ", numbered_rows(route, s.inputs, 1, 0), " AS src), ",
+              "old AS (DELETE FROM ", target_sql(route), " AS t USING m", old_keys, " WHERE ",
+              match_key(route, key_change ? "o" : "m"), " RETURNING m.\"walign.n\", ", returned,
+              "t.*), done AS (", insert_from_old(route, set, ""), ") SELECT ",
               expect("(SELECT count(*) FROM done)", count_param(s), wrong_count(route, "update of")));
   return named(std::move(s));
 }
@@ -332,9 +402,9 @@ Statement delete_statement(const Route& route) {
 }
 
 Statement update_statement(const Route& route, const ColumnSet& unchanged) {
-  if (route.filter) return merge_statement(route, unchanged, false);
   const auto set = updated_columns(route, unchanged, false);
   if (sets_identity_always(route, set)) return reinsert_statement(route, unchanged, false);
+  if (route.filter) return Merge(route, unchanged, false, false).statement();
   Statement s;
   s.inputs = inputs_of(route, set, route.key_inputs);
   const std::string rows =
@@ -351,9 +421,9 @@ Statement update_statement(const Route& route, const ColumnSet& unchanged) {
 }
 
 Statement key_change_statement(const Route& route, const ColumnSet& unchanged) {
-  if (route.filter) return merge_statement(route, unchanged, true);
   const auto set = updated_columns(route, unchanged, true);
   if (sets_identity_always(route, set)) return reinsert_statement(route, unchanged, true);
+  if (route.filter) return Merge(route, unchanged, true, false).statement();
   Statement s;
   s.inputs = inputs_of(route, set, route.key_inputs);
   s.old_inputs = route.key_inputs;
@@ -366,8 +436,16 @@ Statement key_change_statement(const Route& route, const ColumnSet& unchanged) {
   return named(std::move(s));
 }
 
-Statement replace_statement(const Route& route, const ColumnSet& unchanged) {
-  return reinsert_statement(route, unchanged, false);
+Statement replace_statement(const Route& route, const ColumnSet& unchanged, bool keys) {
+  return reinsert_statement(route, unchanged, keys);
+}
+
+std::string copy_sql(const Route& route, const std::string& from) {
+  std::string values;
+  for (const auto& column : route.columns) values += cat(values.empty() ? "" : ", ", column.expression);
+  return cat("INSERT INTO ", target_sql(route), " (", column_names(route, all_columns(route)),
+             ") OVERRIDING SYSTEM VALUE SELECT ", values, " FROM ", from, " AS src",
+             route.filter ? cat(" WHERE (", *route.filter, ") IS TRUE") : "");
 }
 
 std::optional<std::string> truncate_sql(const Route& route, bool restart_identity) {
@@ -380,6 +458,7 @@ std::optional<std::string> truncate_sql(const Route& route, bool restart_identit
 }
 
 std::optional<std::string> truncate_leaf_sql(const Route& route, const std::string& partition_constraint) {
+  if (!route.sole_writer && !route.target_where) return std::nullopt;
   if (partition_constraint.empty() ||
       partition_constraint.find("satisfies_hash_partition") != std::string::npos) {
     return std::nullopt;
@@ -395,9 +474,10 @@ std::optional<std::string> truncate_leaf_sql(const Route& route, const std::stri
   return cat("DELETE FROM ", target,
              " AS d USING (SELECT * FROM (SELECT t.tableoid AS \"walign.o\", t.ctid AS "
              "\"walign.c\"",
-             columns, " FROM ", target, " AS t) AS p WHERE ", partition_constraint,
-             ") AS gone WHERE d.tableoid = gone.\"walign.o\" AND d.ctid = gone.\"walign.c\"",
-             route.target_where ? cat(" AND (", *route.target_where, ")") : "");
+             columns, " FROM ", target, " AS t",
+             route.target_where ? cat(" WHERE (", *route.target_where, ")") : "", ") AS p WHERE ",
+             partition_constraint,
+             ") AS gone WHERE d.tableoid = gone.\"walign.o\" AND d.ctid = gone.\"walign.c\"");
 }
 
 std::string mapping_hash(const std::vector<Route>& routes) {

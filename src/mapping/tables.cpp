@@ -71,7 +71,7 @@ class Pairing {
       const auto stars = match(rule.from.name, name.second);
       if (!stars) continue;
       any = true;
-      if (table.identity_columns().empty()) {
+      if (table.identity_columns().empty() && !rule.inserts_only) {
         const TableName from{name.first, name.second};
         findings_.push_back(
             warn(from.to_string(),
@@ -161,6 +161,11 @@ void check_tables(const TablePair& pair, Findings& findings) {
     findings.push_back(
         fail(target_name, "walign's role may not read and write it",
              cat("GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON ", target_sql, " TO <role>")));
+  }
+  if (!target.can_truncate) {
+    findings.push_back(warn(target_name,
+                            "walign's role may not TRUNCATE it: a TRUNCATE of the source stops the stream",
+                            cat("GRANT TRUNCATE ON ", target_sql, " TO <role>")));
   }
   if (target.row_security) {
     findings.push_back(warn(target_name, "has row-level security: policies could hide rows from walign",

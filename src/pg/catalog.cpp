@@ -214,7 +214,8 @@ std::vector<std::string> Table::identity_columns() const {
         if (!c.generated) all.push_back(c.name);
       }
       return all;
-    case 'd': return primary_key() == nullptr ? all : primary_key()->columns;
+    // A DEFERRABLE primary key is none: with it, UPDATE and DELETE fail as soon as the table is published.
+    case 'd': return primary_key() == nullptr || !primary_key()->immediate ? all : primary_key()->columns;
     case 'i':
       for (const Index& index : indexes) {
         if (index.replica_identity) return index.columns;

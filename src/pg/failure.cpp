@@ -1,6 +1,8 @@
 // Copyright the walign authors. SPDX-License-Identifier: Apache-2.0
 #include "failure.hpp"
 
+#include <libpq-fe.h>
+
 #include <map>
 
 namespace walign::pg {

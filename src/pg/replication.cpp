@@ -23,6 +23,38 @@ void put_u64(std::string& out, std::uint64_t value) {
   }
 }
 
+ReplicationFrame parse_frame(ByteReader& reader) {
+  ReplicationFrame frame;
+  const auto tag = static_cast<char>(reader.u8("tag"));
+  if (tag == 'w') {
+    reader.u64("WAL start");
+    frame.wal_end = Lsn(reader.u64("WAL end"));
+    reader.u64("server time");
+    frame.payload = reader.rest();
+  } else if (tag == 'k') {
+    frame.kind = ReplicationFrame::Kind::keepalive;
+    frame.wal_end = Lsn(reader.u64("WAL end"));
+    reader.u64("server time");
+    frame.reply_requested = reader.u8("reply requested") != 0;
+    reader.expect_end("keepalive");
+  } else {
+    throw Error(ErrorKind::malformed, cat("unknown tag ", static_cast<int>(tag)));
+  }
+  return frame;
+}
+
+ReplicationFrame read_frame(Bytes bytes) {
+  ByteReader reader(bytes);
+  try {
+    return parse_frame(reader);
+  } catch (const Error& error) {
+    throw Error(
+        error.kind(), cat("replication frame: ", error.message()),
+        "the server speaks another protocol; check that its version is one that walign supports, and that "
+        "nothing between the two changes what it sends");
+  }
+}
+
 }  // namespace
 
 ReplicationStream::ReplicationStream(Connection& connection, const std::string& slot, Lsn from,
@@ -48,34 +80,16 @@ std::optional<ReplicationFrame> ReplicationStream::receive() {
     ended.throw_if_failed("streaming");
     connection_.lost("streaming");
   }
-  ByteReader reader(Bytes(reinterpret_cast<const std::byte*>(buffer_), static_cast<std::size_t>(size)));
-  ReplicationFrame frame;
-  const auto tag = static_cast<char>(reader.u8("frame tag"));
-  if (tag == 'w') {
-    reader.u64("WAL start");
-    frame.wal_end = Lsn(reader.u64("WAL end"));
-    reader.u64("server time");
-    frame.payload = reader.rest();
-  } else if (tag == 'k') {
-    frame.kind = ReplicationFrame::Kind::keepalive;
-    frame.wal_end = Lsn(reader.u64("WAL end"));
-    reader.u64("server time");
-    frame.reply_requested = reader.u8("reply requested") != 0;
-    reader.expect_end("keepalive");
-  } else {
-    throw Error(ErrorKind::malformed, cat("replication frame with unknown tag ", static_cast<int>(tag)),
-                "the server speaks another protocol; check that its version is one that walign supports");
-  }
-  return frame;
+  return read_frame(Bytes(reinterpret_cast<const std::byte*>(buffer_), static_cast<std::size_t>(size)));
 }
 
-void ReplicationStream::send_status(Lsn received, Lsn flushed, Lsn applied) {
+void ReplicationStream::send_status(Lsn received, Lsn flushed, Lsn applied, bool ask) {
   std::string message = "r";
   put_u64(message, received.value);
   put_u64(message, flushed.value);
   put_u64(message, applied.value);
   put_u64(message, static_cast<std::uint64_t>(Clock::system().unix_micros() - kPostgresEpochMicros));
-  message += '\0';
+  message += ask ? '\1' : '\0';
   PGconn* conn = connection_.conn_.get();
   if (PQputCopyData(conn, message.data(), static_cast<int>(message.size())) < 0 || PQflush(conn) < 0) {
     connection_.lost("sending a status update");

@@ -46,6 +46,7 @@ Answer error_answer(int status, std::string_view message, std::string_view hint)
 
 Answer error_answer(const Error& error) {
   std::string message = error.message();
+  if (!error.sqlstate().empty()) message += cat(" (SQLSTATE ", error.sqlstate(), ")");
   if (error.position().valid()) message += cat(" (at ", error.position(), ")");
   return error_answer(status_of(error.kind()), message, error.hint());
 }

@@ -16,7 +16,7 @@ std::string quoted(std::string_view text) { return cat('"', text, '"'); }
 
 Answer done() { return {200, "application/json", "{\"done\": true}\n"}; }
 
-Answer hold_or_release(const Request& request, const std::function<void()>& act) {
+Answer hold_or_release(const Handlers& handlers, const Request& request, bool hold) {
   const auto what = request.query.find("what");
   if (what == request.query.end() || (what->second != "apply" && what->second != "backfill")) {
     return error_answer(400,
@@ -24,12 +24,13 @@ Answer hold_or_release(const Request& request, const std::function<void()>& act)
                             ": what is it that is to be held or released?"),
                         "what=apply or what=backfill");
   }
-  if (what->second == "backfill") {
-    return error_answer(409, "there is no backfill running",
-                        "pause apply holds the stream; walign status says what runs");
+  if (what->second == "apply") {
+    (hold ? handlers.pause_apply : handlers.resume_apply)();
+    return done();
   }
-  act();
-  return done();
+  if (handlers.pause_backfill && handlers.pause_backfill(hold)) return done();
+  return error_answer(409, "there is no backfill running",
+                      "pause apply holds the stream; walign status says what runs");
 }
 
 std::optional<std::int64_t> parse_id(std::string_view text) {
@@ -63,8 +64,8 @@ Answer respond(const Handlers& handlers, const Request& request) {
   const bool get = request.method == "GET";
   const bool post = request.method == "POST";
   if (get && request.path == "/v1/status") return {200, "application/json", status_json(handlers.status())};
-  if (post && request.path == "/v1/pause") return hold_or_release(request, handlers.pause_apply);
-  if (post && request.path == "/v1/resume") return hold_or_release(request, handlers.resume_apply);
+  if (post && request.path == "/v1/pause") return hold_or_release(handlers, request, true);
+  if (post && request.path == "/v1/resume") return hold_or_release(handlers, request, false);
   if (post && request.path.starts_with(kDeadLetters)) return dead_letter(handlers, request);
   return not_found(request);
 }
@@ -82,6 +83,7 @@ Handlers handlers_of(stream::Sidecar& sidecar, const obs::Metrics& metrics, cons
   out.metrics = [&metrics] { return metrics.text(); };
   out.pause_apply = [&sidecar] { sidecar.pause_apply(); };
   out.resume_apply = [&sidecar] { sidecar.resume_apply(); };
+  out.pause_backfill = [&sidecar](bool paused) { return sidecar.pause_backfill(paused); };
   out.retry_dead_letter = [&sidecar, kBatchEnds](std::int64_t id) {
     sidecar.retry_dead_letter(id, kBatchEnds);
   };

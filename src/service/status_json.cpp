@@ -22,10 +22,10 @@ Json table_json(const stream::TableStatus& table) {
   return {{"source", table.source},
           {"target", table.target},
           {"state", table.state},
-          {"rows_copied", nullptr},
-          {"rows_estimated", nullptr},
-          {"chunks_done", nullptr},
-          {"chunks", nullptr},
+          {"rows_copied", known(table.rows_copied)},
+          {"rows_estimated", known(table.rows_estimated)},
+          {"chunks_done", known(table.chunks_done)},
+          {"chunks", known(table.chunks)},
           {"verified_at_lsn", nullptr},
           {"differences", nullptr},
           {"dirty_keys", nullptr},
@@ -33,6 +33,7 @@ Json table_json(const stream::TableStatus& table) {
            {{"decoded", table.books.decoded},
             {"applied", table.books.applied},
             {"filtered", table.books.filtered},
+            {"dropped", table.books.dropped},
             {"dead_letters", table.books.dead_letters}}}};
 }
 

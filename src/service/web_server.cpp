@@ -2,9 +2,9 @@
 #include "web_server.hpp"
 
 #include <httplib.h>
-#include <signal.h>
 
 #include <atomic>
+#include <csignal>
 #include <thread>
 
 namespace walign::service {

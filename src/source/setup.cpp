@@ -56,6 +56,11 @@ void create_publication(pg::Connection& source, const std::string& name,
                   "', publish_via_partition_root = false)"));
 }
 
+void add_to_publication(pg::Connection& source, const std::string& name, const config::TableName& table) {
+  source.exec(cat("ALTER PUBLICATION ", pg::quote_ident(name), " ADD TABLE ",
+                  pg::qualified(table.schema, table.name)));
+}
+
 void drop_publication(pg::Connection& source, const std::string& name) {
   source.exec(cat("DROP PUBLICATION IF EXISTS ", pg::quote_ident(name)));
 }
@@ -100,6 +105,11 @@ std::vector<std::string> running_transactions(pg::Connection& source) {
   std::vector<std::string> out;
   for (int i = 0; i < r.rows(); ++i) out.push_back(r.str(i, 0));
   return out;
+}
+
+std::int64_t clock_us(pg::Connection& source) {
+  return source.exec("SELECT (extract(epoch FROM pg_catalog.clock_timestamp()) * 1000000)::pg_catalog.int8")
+      .integer(0, 0);
 }
 
 Lsn current_lsn(pg::Connection& source, std::uint64_t wal_segment_bytes) {

@@ -47,10 +47,24 @@ std::string plugin_options(const std::vector<std::string>& publications) {
   return cat("proto_version '1', messages 'true', publication_names ", pg::quote_literal(join(names, ",")));
 }
 
+// RULES 13: the walsender looks publications up as of each change that it decodes.
+Error explained(const Error& error) {
+  constexpr std::string_view kUndefinedObject = "42704";
+  if (error.sqlstate() != kUndefinedObject) return error;
+  return Error(ErrorKind::precondition, error.message(),
+               "the publication was not there when what comes next was written: it is younger than the slot, "
+               "or was "
+               "dropped for a while. Make the slot again, after the publication; for a slot of walign's own: "
+               "`walign "
+               "remove`, then `walign run`")
+      .with_sqlstate(error.sqlstate());
+}
+
 class SlotSource final : public Source {
  public:
   explicit SlotSource(const SlotOptions& options)
       : status_interval_(options.status_interval),
+        silence_limit_(options.silence_limit),
         connection_(as_replication(options.connection)),
         stream_(connection_, options.slot, options.from, plugin_options(options.publications)),
         queue_(options.queue_bytes, [this] { bell_.ring(); }),
@@ -93,6 +107,7 @@ class SlotSource final : public Source {
       auto next_status = Clock::now();
       while (!stopping_.load()) {
         if (read_what_is_there()) next_status = Clock::now();
+        check_silence();
         if (Clock::now() >= next_status || sent_.load() < acknowledged_.load()) {
           send_status();
           next_status = Clock::now() + status_interval_;
@@ -100,6 +115,8 @@ class SlotSource final : public Source {
         wait(next_status);
       }
       queue_.close(nullptr);
+    } catch (const Error& error) {
+      queue_.close(std::make_exception_ptr(explained(error)));
     } catch (...) {
       queue_.close(std::current_exception());
     }
@@ -112,6 +129,7 @@ class SlotSource final : public Source {
     bool asked = false;
     for (int frames = 0; frames < 4096 && !queue_.full() && !stopping_.load(); ++frames) {
       const auto frame = stream_.receive();
+      heard_ = heard_ || frame.has_value();
       if (!frame) {
         more_is_there_ = false;
         return asked;
@@ -141,6 +159,18 @@ class SlotSource final : public Source {
     }
   }
 
+  // A connection can be dead without either end being told: something between the two keeps ours up. While the queue
+  // is full it is we who do not listen.
+  void check_silence() {
+    const auto now = Clock::now();
+    if (std::exchange(heard_, false) || queue_.full()) last_heard_ = now;
+    if (now - last_heard_ < silence_limit_) return;
+    throw Error(
+        ErrorKind::connection, cat("the source has not answered for ", silence_limit_.count() / 1000, " s"),
+        "walign connects again and goes on from the last durable position; if it comes again, look at the "
+        "source's load and at what is between the two");
+  }
+
   void raise_received(Lsn lsn) {
     if (lsn.value > received_.load()) received_.store(lsn.value);
   }
@@ -148,7 +178,8 @@ class SlotSource final : public Source {
   void send_status() {
     const std::uint64_t acknowledged = acknowledged_.load();
     WALIGN_CHECK(acknowledged <= received_.load());
-    stream_.send_status(Lsn(received_.load()), Lsn(acknowledged), Lsn(acknowledged));
+    const bool ask = Clock::now() - last_heard_ >= silence_limit_ / 2;
+    stream_.send_status(Lsn(received_.load()), Lsn(acknowledged), Lsn(acknowledged), ask);
     sent_.store(acknowledged);
   }
 
@@ -162,12 +193,15 @@ class SlotSource final : public Source {
   }
 
   const std::chrono::milliseconds status_interval_;
+  const std::chrono::milliseconds silence_limit_;
   Bell bell_;
   pg::Connection connection_;
   pg::ReplicationStream stream_;
   event::Assembler assembler_;
   Lsn progress_;
   bool more_is_there_ = false;
+  bool heard_ = false;
+  Clock::time_point last_heard_ = Clock::now();
 
   BoundedQueue<Item> queue_;
   std::atomic<std::uint64_t> received_;

@@ -20,10 +20,10 @@ void refuse_failures(const Prepared& prepared) {
 
 class Beginning {
  public:
-  Beginning(const config::Config& config, bool no_backfill, state::Store& store, pg::Connection& source,
+  Beginning(const config::Config& config, OldRows old_rows, state::Store& store, pg::Connection& source,
             pg::Connection& target, Made& made)
       : config_(config),
-        no_backfill_(no_backfill),
+        old_rows_(old_rows),
         store_(store),
         source_(source),
         target_(target),
@@ -42,6 +42,9 @@ class Beginning {
       case state::Start::Action::recreate: create(true); break;
       case state::Start::Action::adopt: adopt(start.from); break;
       case state::Start::Action::resume: resume(start); break;
+    }
+    if (const auto row = apply::read_stream(target_, stream_)) {
+      if (const auto birth = Snapshot::parse(row->birth_snapshot)) begun_.birth = *birth;
     }
     return std::move(begun_);
   }
@@ -100,7 +103,7 @@ class Beginning {
     store_.put_phase("streaming");
   }
 
-  // Rows that the stream would not bring: the copy of old rows is not part of this version.
+  // Rows that the stream would not bring.
   void refuse_rows(pg::Connection& connection, bool on_source) {
     for (const auto& route : begun_.prepared.routes) {
       const auto& table = on_source ? route.source : route.target;
@@ -110,8 +113,9 @@ class Beginning {
       throw Error(
           ErrorKind::precondition,
           cat(table.to_string(), " on the ", on_source ? "source" : "target", " already has rows"),
-          on_source ? "this version does not copy rows that were there before the slot: bring them yourself "
-                      "while nothing writes to the source, and start with --no-backfill"
+          on_source ? "let a backfill copy them, or bring them yourself while nothing writes to the source "
+                      "and start "
+                      "with --no-backfill"
                     : "empty the table, or, if these are the source's rows that you brought yourself, start "
                       "with --no-backfill");
     }
@@ -166,10 +170,9 @@ class Beginning {
   void create(bool again) {
     slot_is_ours_ = again;
     try {
-      if (!no_backfill_) {
-        refuse_rows(target_, false);
-        refuse_rows(source_, true);  // again, for certain, under the slot's snapshot
-      }
+      if (old_rows_ != OldRows::brought) refuse_rows(target_, false);
+      // Again, for certain, under the slot's snapshot.
+      if (old_rows_ == OldRows::refused) refuse_rows(source_, true);
       make_all(again);
     } catch (const Error& error) {
       // What can be tried again goes on from here: the row without a position says that the slot is ours.
@@ -214,7 +217,7 @@ class Beginning {
     const auto made = source::create_slot(
         options, config_.slot_name(),
         [this](pg::Connection& walsender) {
-          if (!no_backfill_) refuse_rows(walsender, true);
+          if (old_rows_ == OldRows::refused) refuse_rows(walsender, true);
         },
         watch_slot());
     slot_is_ours_ = true;
@@ -224,7 +227,7 @@ class Beginning {
   }
 
   void adopt(Lsn from) {
-    if (!no_backfill_) {
+    if (old_rows_ == OldRows::refused) {
       throw Error(
           ErrorKind::precondition,
           cat("slot ", config_.slot_name(),
@@ -247,11 +250,25 @@ class Beginning {
       obs::warn("the mapping changed since the last run: rows applied before keep the old one");
       apply::set_mapping_hash(target_, stream_, hash_);
     }
+    add_tables(stream_, begun_.prepared.published);
+    add_tables(inserts_publication(config_), begun_.prepared.published_inserts);
     if (start.rebuild_store || start.mapping_changed) save_identity();
   }
 
+  // Tables that were added to the configuration. Their rows are copied (or were brought) from now on.
+  void add_tables(const std::string& name, const std::vector<config::TableName>& wanted) {
+    if (wanted.empty()) return;
+    const auto has = source::read_publication(source_, name);
+    if (!has) return require_publication(name, wanted);
+    for (const auto& table : wanted) {
+      if (std::find(has->begin(), has->end(), table) != has->end()) continue;
+      source::add_to_publication(source_, name, table);
+      obs::info("table added to the publication", {{"publication", name}, {"table", table.to_string()}});
+    }
+  }
+
   const config::Config& config_;
-  const bool no_backfill_;
+  const OldRows old_rows_;
   state::Store& store_;
   pg::Connection& source_;
   pg::Connection& target_;
@@ -264,9 +281,9 @@ class Beginning {
 
 }  // namespace
 
-Begun begin(const config::Config& config, bool no_backfill, state::Store& store, pg::Connection& source,
+Begun begin(const config::Config& config, OldRows old_rows, state::Store& store, pg::Connection& source,
             pg::Connection& target, Made& made) {
-  return Beginning(config, no_backfill, store, source, target, made).begin();
+  return Beginning(config, old_rows, store, source, target, made).begin();
 }
 
 }  // namespace walign::stream

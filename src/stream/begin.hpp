@@ -20,11 +20,19 @@ struct Made {
 struct Begun {
   Prepared prepared;
   bool mapping_changed = false;
+  Snapshot birth;  // of the slot's consistent point; empty (xmax 0) where the slot was brought
+};
+
+// Rows that were there before the slot.
+enum class OldRows {
+  refused,  // the tables must be empty
+  brought,  // --no-backfill: the operator has seen to them
+  copied,   // by a companion
 };
 
 // Throws Error(precondition) with every failed check, or what hinders the start; Error(transient) while another
 // program is at it. `made` is remembered between attempts.
-Begun begin(const config::Config& config, bool no_backfill, state::Store& store, pg::Connection& source,
+Begun begin(const config::Config& config, OldRows old_rows, state::Store& store, pg::Connection& source,
             pg::Connection& target, Made& made);
 
 }  // namespace walign::stream

@@ -26,9 +26,14 @@ struct ProgressFacts {
   Lsn our_last_commit;  // on the target, which is the source's WAL too if same_server
   std::chrono::steady_clock::duration since_stored{};
 };
+// What a stored position leads to by itself: its commit, the flush of that, the server's snapshot of running
+// transactions and its checkpoint's records. Never this much.
+inline constexpr std::uint64_t kOwnEcho = std::uint64_t{64} << 10U;
+
 inline bool worth_storing(const ProgressFacts& facts) {
   if (facts.progress <= facts.stored || facts.since_stored < std::chrono::seconds(10)) return false;
-  return !facts.same_server || facts.progress > facts.our_last_commit;
+  return !facts.same_server ||
+         facts.progress.value > std::max(facts.our_last_commit, facts.stored).value + kOwnEcho;
 }
 
 // 0.2 s, doubling, at most 15 s.

@@ -185,8 +185,8 @@ void check_encodings(const Prepared& p, Findings& findings) {
 }
 
 void resolve_routes(const config::Config& config, pg::Connection& target, Prepared& p) {
-  auto resolution =
-      mapping::resolve(config, p.source_catalog, pg::read_tables(target), pg::read_types(target));
+  p.target_catalog = pg::read_tables(target);
+  auto resolution = mapping::resolve(config, p.source_catalog, p.target_catalog, pg::read_types(target));
   p.routes = std::move(resolution.routes);
   auto& findings = resolution.findings;
   if (!mapping::any_failed(findings)) {

@@ -43,11 +43,10 @@ class PublicationChecks {
                     const std::vector<config::TableName>& wanted) {
     for (const auto& table : wanted) {
       if (std::find(has.begin(), has.end(), table) != has.end()) continue;
+      if (started_) continue;  // it is added, and copied
       fails(cat("does not have ", table.to_string()),
-            started_ ? "rows that are already there would be missing: a table is added with a backfill, "
-                       "which this version does not have; begin again (`walign remove`)"
-                     : cat("ALTER PUBLICATION ", pg::quote_ident(name), " ADD TABLE ",
-                           pg::qualified(table.schema, table.name)));
+            cat("ALTER PUBLICATION ", pg::quote_ident(name), " ADD TABLE ",
+                pg::qualified(table.schema, table.name)));
     }
   }
 
@@ -76,21 +75,23 @@ class PublicationChecks {
     }
   }
 
-  // RULES 13. The slot begins after every transaction below its catalog_xmin; what a later one did to the
-  // publication may be younger than the slot. (It is also older than some that are not: then this refuses too much.)
+  // RULES 13. What is decoded from before the publication existed fails loudly; what is decoded from before a table
+  // joined it is left out without a word. A table that joined after its creation must have done so before the slot,
+  // which begins after all transactions below its catalog_xmin. (That can be older than need be, while another slot
+  // lags behind; then this refuses too much.)
   void check_age(const std::string& name) {
     const auto r = source_.query(
-        "SELECT count(*) FROM pg_catalog.pg_replication_slots s, pg_catalog.pg_publication b "
-        "LEFT JOIN pg_catalog.pg_publication_rel p ON p.prpubid = b.oid "
-        "WHERE s.slot_name = $1 AND b.pubname = $2 AND "
-        "least(age(b.xmin), coalesce(age(p.xmin), age(b.xmin))) <= age(s.catalog_xmin)",
+        "SELECT string_agg(p.prrelid::regclass::text, ', ') FROM pg_catalog.pg_replication_slots s, "
+        "pg_catalog.pg_publication b JOIN pg_catalog.pg_publication_rel p ON p.prpubid = b.oid "
+        "WHERE s.slot_name = $1 AND b.pubname = $2 AND p.xmin <> b.xmin AND age(p.xmin) <= "
+        "age(s.catalog_xmin)",
         {config_.slot_name(), name});
-    if (r.integer(0, 0) == 0) return;
+    if (r.rows() == 0 || r.is_null(0, 0)) return;
     fails(
-        cat("may be younger than slot ", config_.slot_name(),
-            ": what changed between the two would not be sent"),
-        cat("make the slot again, after the publication and after all transactions that ran then have ended: "
-            "SELECT pg_drop_replication_slot(",
+        cat("may have got ", r.str(0, 0), " after slot ", config_.slot_name(),
+            " was made: what changed in between would not be sent"),
+        cat("make both again, publication first, in one statement: DROP PUBLICATION ", pg::quote_ident(name),
+            "; CREATE PUBLICATION ...: `walign plan --sql` has it; then SELECT pg_drop_replication_slot(",
             pg::quote_literal(config_.slot_name()), "); SELECT pg_create_logical_replication_slot(",
             pg::quote_literal(config_.slot_name()), ", 'pgoutput')"));
   }
@@ -131,6 +132,34 @@ void check_publications(const config::Config& config, Prepared& prepared, bool s
   PublicationChecks checks(config, prepared, started, source);
   checks.check(config.stream_name(), prepared.published, false);
   checks.check(inserts_publication(config), prepared.published_inserts, true);
+}
+
+void require_still_published(const config::Config& config, const Prepared& prepared, pg::Connection& source) {
+  const auto r = source.query(
+      "SELECT n.nspname, c.relname, c.oid FROM pg_catalog.pg_publication_rel p "
+      "JOIN pg_catalog.pg_publication b ON b.oid = p.prpubid JOIN pg_catalog.pg_class c ON c.oid = p.prrelid "
+      "JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE b.pubname IN ($1, $2)",
+      {config.stream_name(), inserts_publication(config)});
+  std::map<config::TableName, std::int64_t> published;
+  for (int i = 0; i < r.rows(); ++i) {
+    published.emplace(config::TableName{r.str(i, 0), r.str(i, 1)}, r.integer(i, 2));
+  }
+  for (const auto* tables : {&prepared.published, &prepared.published_inserts}) {
+    for (const auto& table : *tables) {
+      const auto known = prepared.source_catalog.find({table.schema, table.name});
+      const auto now = published.find(table);
+      if (known == prepared.source_catalog.end()) continue;
+      if (now != published.end() && now->second == static_cast<std::int64_t>(known->second.oid)) continue;
+      throw Error(
+          ErrorKind::precondition,
+          cat("table ", table.to_string(),
+              " of the source is no longer published as it was: it was "
+              "dropped, made again, renamed, or taken out of the publication"),
+          "what was written to it since is not in the stream: if that is nothing, give the old table its "
+          "name back or put it back into the publication, and run again; otherwise begin again: `walign "
+          "remove`, then `walign run`");
+    }
+  }
 }
 
 }  // namespace walign::stream

@@ -18,4 +18,8 @@ Prepared prepare_with(const config::Config& config, pg::Connection& source, pg::
 void check_publications(const config::Config& config, Prepared& prepared, bool started,
                         pg::Connection& source);
 
+// RULES 16: a table that was dropped and made again, or exchanged its name, leaves its publication without a word.
+// Throws Error(precondition) where a published table is no longer the one that `prepared` knows.
+void require_still_published(const config::Config& config, const Prepared& prepared, pg::Connection& source);
+
 }  // namespace walign::stream

@@ -8,6 +8,7 @@ namespace {
 using Steady = std::chrono::steady_clock;
 constexpr auto kHousekeeping = std::chrono::milliseconds(500);
 constexpr auto kIdleWait = std::chrono::milliseconds(100);
+constexpr auto kCatalogWatch = std::chrono::seconds(5);
 
 void observe_flush(obs::Metrics& metrics, const apply::Applier::FlushStats& stats) {
   metrics.histogram("walign_batch_rows", "Source changes in one batch.", {1, 10, 100, 1000, 10000, 100000})
@@ -18,6 +19,13 @@ void observe_flush(obs::Metrics& metrics, const apply::Applier::FlushStats& stat
       .observe(stats.seconds);
 }
 
+struct StopCompanion {
+  Companion* companion;
+  ~StopCompanion() {
+    if (companion != nullptr) companion->stop();
+  }
+};
+
 }  // namespace
 
 Session::Session(const Options& options, state::Store& store, Board& board, Carried& carried,
@@ -25,6 +33,7 @@ Session::Session(const Options& options, state::Store& store, Board& board, Carr
     : options_(options), store_(store), board_(board), carried_(carried), hard_(hard) {}
 
 void Session::run() {
+  const StopCompanion stops_with_us{options_.companion};
   connect();
   try {
     loop();
@@ -39,9 +48,15 @@ void Session::connect() {
   const auto& config = options_.config;
   source_sql_ =
       std::make_unique<pg::Connection>(connection_options(config, config.source, "control", options_.stop));
+  Snapshot birth;
   {
     pg::Connection target(connection_options(config, config.target, "control", options_.stop));
-    prepared_ = begin(config, options_.no_backfill, store_, *source_sql_, target, carried_.made).prepared;
+    const auto old_rows = options_.no_backfill            ? OldRows::brought
+                          : options_.companion != nullptr ? OldRows::copied
+                                                          : OldRows::refused;
+    auto begun = begin(config, old_rows, store_, *source_sql_, target, carried_.made);
+    prepared_ = std::move(begun.prepared);
+    birth = begun.birth;
   }
   apply::Options apply;
   apply.connection = connection_options(config, config.target, "apply", &hard_);
@@ -69,8 +84,11 @@ void Session::connect() {
   if (!prepared_.published_inserts.empty()) slot.publications.push_back(inserts_publication(config));
   slot.from = applier_->position();
   source_ = source::open_slot(slot);
+  if (options_.companion != nullptr) {
+    options_.companion->start({&config, &prepared_, applier_->epoch(), birth, options_.metrics});
+  }
   find_end();
-  last_stored_ = last_flush_ = Steady::now();
+  last_stored_ = last_flush_ = last_watched_ = Steady::now();
   obs::info("streaming", {{"slot", slot.slot}, {"lsn", slot.from}, {"epoch", applier_->epoch()}});
   board_.update([](Status& s) {
     s.connected = true;
@@ -80,9 +98,9 @@ void Session::connect() {
   housekeeping(true);
 }
 
-// --until-caught-up is the end of WAL as it is when streaming begins.
+// --until-caught-up is the end of WAL as it is when streaming begins, or when the last old row was copied.
 void Session::find_end() {
-  if (!carried_.until.caught_up || carried_.until.lsn) return;
+  if (!carried_.until.caught_up || carried_.until.lsn || copying()) return;
   carried_.until.lsn = source::current_lsn(*source_sql_, prepared_.source.wal_segment_bytes);
   obs::info("running until caught up", {{"lsn", *carried_.until.lsn}});
 }
@@ -123,8 +141,62 @@ bool Session::take(source::Item item) {
     flush();
     return false;
   }
+  if (options_.metrics != nullptr) {
+    options_.metrics
+        ->counter("walign_received_bytes_total", "Memory of the changes received, before they are written.")
+        .add(static_cast<double>(part.memory_bytes()));
+  }
+  if (copying()) return take_judged(std::move(part));
   applier_->add(std::move(part));
   if (applier_->full()) flush();
+  return true;
+}
+
+void Session::tell_companion(std::optional<Xid> next) {
+  if (options_.companion == nullptr || applier_->pending() || applier_->in_transaction()) return;
+  // A table is complete when the *stored* position has passed its last fence, so store it without delay.
+  const Lsn reached = applied();
+  const Lsn awaited = options_.companion->awaited();
+  if (awaited.valid() && reached >= awaited && applier_->position() < awaited)
+    applier_->store_progress(reached);
+  options_.companion->committed(applier_->position(), reached, next);
+}
+
+void Session::meanwhile(std::optional<Xid> next) {
+  options_.stop->throw_if_raised();
+  flush();
+  tell_companion(next);
+  if (Steady::now() - last_housekeeping_ >= kHousekeeping) housekeeping(false);
+}
+
+// Rule 1 of walign/align.hpp: a commit can be decoded before it is visible. What has been taken is visible.
+Xid Session::pass_gate(std::uint32_t xid) {
+  for (int tries = 0;; ++tries) {
+    const Xid wide = Xid::widen(xid, gate_.xmax);
+    if (gate_.inside(wide)) return wide;
+    if (tries > 0) {
+      meanwhile(std::nullopt);
+      options_.stop->sleep_for(std::chrono::milliseconds(std::min(tries, 20)));
+    }
+    const auto r = source_sql_->exec("SELECT pg_catalog.pg_current_snapshot()");
+    const auto snapshot = Snapshot::parse(r.text(0, 0));
+    WALIGN_CHECK(snapshot.has_value());
+    gate_ = *snapshot;
+  }
+}
+
+bool Session::take_judged(event::TransactionPart part) {
+  auto& companion = *options_.companion;
+  const Xid xid = part.first() ? pass_gate(part.tx().xid()) : Xid::widen(part.tx().xid(), gate_.xmax);
+  auto judgement = companion.judge(part, xid);
+  while (!judgement) {
+    meanwhile(xid);
+    companion.wait(std::chrono::milliseconds(20));
+    judgement = companion.judge(part, xid);
+  }
+  if (judgement->alone) flush();
+  applier_->add(std::move(part), std::move(judgement->exceptions), std::move(judgement->extra));
+  if (judgement->alone || applier_->full()) flush();
   return true;
 }
 
@@ -132,6 +204,7 @@ void Session::flush() {
   if (!applier_->pending()) return;
   applier_->flush();
   last_flush_ = Steady::now();
+  tell_companion(std::nullopt);
   note_progress();
   if (!applier_->in_transaction() && carried_.careful_at.valid() &&
       applier_->reached() > carried_.careful_at) {
@@ -158,13 +231,19 @@ void Session::note_progress() {
 
 bool Session::idle() {
   if (!applier_->in_transaction()) flush();
-  if (!carried_.until.any() || applier_->in_transaction()) return true;
-  const Lsn end = source::current_lsn(*source_sql_, prepared_.source.wal_segment_bytes);
-  // Past the time: what was committed up to it is below the end of WAL of now.
-  if (carried_.until.time_us && !carried_.until.lsn &&
-      Clock::system().unix_micros() > *carried_.until.time_us) {
-    carried_.until.lsn = end;
+  if (copying()) {
+    tell_companion(std::nullopt);
+    // Nothing makes an idle source say that a fence is passed.
+    if (options_.companion->awaited() > applied() && !applier_->in_transaction()) source::nudge(*source_sql_);
   }
+  find_end();
+  if (!carried_.until.any() || applier_->in_transaction()) return true;
+  // Past the time, by the source's clock, which commits have theirs from: what was committed up to it is below the
+  // end of WAL that is read after it.
+  const bool time_is_over = carried_.until.time_us && !carried_.until.lsn &&
+                            source::clock_us(*source_sql_) > *carried_.until.time_us;
+  const Lsn end = source::current_lsn(*source_sql_, prepared_.source.wal_segment_bytes);
+  if (time_is_over) carried_.until.lsn = end;
   if (ends_at(carried_.until, applied())) return false;
   // The end is in the source's WAL, and nothing makes the source say so: a record of an open transaction, or one
   // that is not flushed.
@@ -194,12 +273,19 @@ void Session::store_progress(bool force) {
 
 void Session::housekeeping(bool force) {
   last_housekeeping_ = Steady::now();
+  if (options_.companion != nullptr) {
+    options_.companion->check();
+    options_.companion->lag(board_.status().lag_bytes.value_or(0));
+  }
   store_progress(false);
   // A busy target flushes by itself; a quiet one is made to.
   applier_->poll_durable(force || last_housekeeping_ - last_flush_ > std::chrono::seconds(1));
   if (applier_->durable() > saved_) checkpoint();
   source_->acknowledge(saved_);
   publish();
+  if (last_housekeeping_ - last_watched_ < kCatalogWatch) return;
+  require_still_published(options_.config, prepared_, *source_sql_);
+  last_watched_ = Steady::now();
 }
 
 // Since the stream began, as far as checkpoints tell: after a crash the counts of what was applied since the
@@ -208,7 +294,7 @@ apply::Books Session::books(const mapping::Route& route) const {
   auto sum = applier_->books()[static_cast<std::size_t>(route.id)];
   for (const auto& before : before_.books()) {
     if (before.table() == route.label()) {
-      sum += {before.decoded(), before.applied(), before.filtered(), before.dead_letters()};
+      sum += {before.decoded(), before.applied(), before.filtered(), before.dropped(), before.dead_letters()};
     }
   }
   return sum;
@@ -238,6 +324,7 @@ void Session::checkpoint() {
     entry->set_decoded(its.decoded);
     entry->set_applied(its.applied);
     entry->set_filtered(its.filtered);
+    entry->set_dropped(its.dropped);
     entry->set_dead_letters(its.dead_letters);
   }
   store_.put_checkpoint(record);
@@ -273,8 +360,11 @@ void Session::publish() {
     s.source_system_id = prepared_.source.system_id;
     s.tables.clear();
     for (const auto& route : prepared_.routes) {
-      s.tables.push_back({route.source.to_string(), route.target.to_string(), "streaming", books(route)});
+      s.tables.push_back(
+          {route.source.to_string(), route.target.to_string(), "streaming", books(route), {}, {}, {}, {}});
     }
+    s.phase = "streaming";
+    if (options_.companion != nullptr) options_.companion->report(s);
   });
 }
 

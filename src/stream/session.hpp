@@ -34,6 +34,13 @@ class Session {
   void connect();
   void loop();
   bool take(source::Item item);  // false: the run's end is before it
+  // The same while rows are copied beside the stream: through the gate, and judged.
+  bool take_judged(event::TransactionPart part);
+  Xid pass_gate(std::uint32_t xid);
+  // Between two looks at something that is not so yet: writes what was gathered, keeps house.
+  void meanwhile(std::optional<Xid> next);
+  void tell_companion(std::optional<Xid> next);
+  [[nodiscard]] bool copying() const { return options_.companion != nullptr && options_.companion->active(); }
   void flush();
   bool idle();  // nothing came for a while; false: the run's end is here
   void housekeeping(bool force);
@@ -57,12 +64,14 @@ class Session {
   std::unique_ptr<pg::Connection> source_sql_;
   std::unique_ptr<apply::Applier> applier_;
   std::unique_ptr<source::Source> source_;
+  Snapshot gate_;          // made after the newest transaction that was taken was received
   Lsn progress_;           // of keepalives: everything below was delivered
   Lsn saved_;              // newest checkpoint
   v1::Checkpoint before_;  // the newest checkpoint when the session began: what it counts on from
   std::chrono::steady_clock::time_point last_housekeeping_;
   std::chrono::steady_clock::time_point last_stored_;
   std::chrono::steady_clock::time_point last_flush_;
+  std::chrono::steady_clock::time_point last_watched_;  // the publications
 };
 
 }  // namespace walign::stream

@@ -10,7 +10,8 @@ namespace walign::stream {
 
 namespace {
 
-constexpr auto kGrace = std::chrono::seconds(10);  // for a batch in flight when asked to stop
+constexpr auto kGrace = std::chrono::seconds(10);   // for a batch in flight when asked to stop
+constexpr auto kLasted = std::chrono::seconds(30);  // after this a failure is not one of a row
 constexpr auto kMonitorEvery = std::chrono::seconds(1);
 
 // Once asked to stop, waits for the grace and then raises `hard`. A thread that waits for nothing else: whoever asks
@@ -145,6 +146,7 @@ class Monitor {
       count("decoded", table.books.decoded);
       count("applied", table.books.applied);
       count("filtered", table.books.filtered);
+      count("dropped", table.books.dropped);
       count("dead_letter", table.books.dead_letters);
     }
   }
@@ -183,7 +185,11 @@ struct Sidecar::Impl {
       s.last_error = error.message();
     });
     if (remedy(error.kind()) != Remedy::retry) throw Error(error);
-    failures = std::exchange(carried.made_progress, false) ? 1 : failures + 1;
+    if (options.metrics != nullptr) {
+      options.metrics->counter("walign_retries_total", "Sessions started again after an error.").add();
+    }
+    const bool lasted = std::chrono::steady_clock::now() - session_began > kLasted;
+    failures = std::exchange(carried.made_progress, false) || lasted ? 1 : failures + 1;
     const auto delay = retry_delay(failures);
     obs::log_error(obs::Level::warn, cat("starting again in ", delay.count(), " ms"), error);
     options.stop->sleep_for(delay);
@@ -221,6 +227,7 @@ struct Sidecar::Impl {
 
   // False: another session shall follow.
   bool one_session() {
+    session_began = std::chrono::steady_clock::now();
     try {
       Session(options, *store, board, carried, hard).run();
       return true;
@@ -250,13 +257,20 @@ struct Sidecar::Impl {
   Board board;
   Carried carried;
   Interrupt hard;
-  int failures = 0;
+  int failures = 0;  // in a row
+  std::chrono::steady_clock::time_point session_began;
 };
 
 Sidecar::Sidecar(Options options) : impl_(std::make_unique<Impl>(std::move(options))) {}
 Sidecar::~Sidecar() = default;
 void Sidecar::run() { impl_->run(); }
 Status Sidecar::status() const { return impl_->board.status(); }
+bool Sidecar::pause_backfill(bool paused) {
+  auto* companion = impl_->options.companion;
+  if (companion == nullptr || !companion->active()) return false;
+  companion->pause(paused);
+  return true;
+}
 void Sidecar::pause_apply() { impl_->board.pause(true); }
 void Sidecar::resume_apply() { impl_->board.pause(false); }
 void Sidecar::retry_dead_letter(std::int64_t id, std::chrono::milliseconds timeout) {

@@ -3,30 +3,16 @@
 // WALIGN_KILLS and WALIGN_SEED change how often and when.
 #include <atomic>
 #include <csignal>
-#include <cstdlib>
 #include <fstream>
 #include <random>
 
-#include "support/awkward.hpp"
 #include "support/catch.hpp"
+#include "support/load.hpp"
 #include "support/migration_files.hpp"
 
 using namespace walign::test;
 
 namespace {
-
-int number_from_environment(const char* name, int otherwise) {
-  const char* text = std::getenv(name);
-  return text == nullptr ? otherwise : std::atoi(text);
-}
-
-void pgbench(const Server& server, std::vector<std::string> args) {
-  args.insert(args.begin(), Server::program("pgbench"));
-  args.push_back(server.conninfo("app"));
-  const auto done = run(args, {}, 120s);
-  INFO(done.err);
-  REQUIRE(done.code == 0);
-}
 
 // Every few milliseconds: do the balances of pgbench's tables add up on the target? A torn source transaction
 // would show.
@@ -69,29 +55,6 @@ class InvariantReader {
   std::atomic<int> reads_{0};
   std::atomic<int> broken_{0};
   std::thread thread_;
-};
-
-// Two kinds of load that are started again when the source goes away; rates that leave walign room to catch up.
-class Load {
- public:
-  explicit Load(const Server& server) : server_(server) { start(); }
-  void keep_running() {
-    if (!bench_->running() || !awkward_->running()) start();
-  }
-  void stop() {
-    bench_->kill();
-    awkward_->kill();
-  }
-
- private:
-  void start() {
-    bench_ = std::make_unique<Process>(std::vector<std::string>{
-        Server::program("pgbench"), "-n", "-c", "3", "-R", "250", "-T", "600", server_.conninfo("app")});
-    awkward_ = std::make_unique<Process>(awkward_load(server_, "app", 600, 3, 150));
-  }
-  const Server& server_;
-  std::unique_ptr<Process> bench_;
-  std::unique_ptr<Process> awkward_;
 };
 
 }  // namespace

@@ -230,10 +230,10 @@ TEST_CASE("a source that was frozen is connected to again") {
 
 TEST_CASE("asked to stop, it ends although nothing answers") {
   Bad bad;
-  Run run(bad.m);
-  run.wait_until_streaming();
+  auto run = std::make_unique<Run>(bad.m);
+  run->wait_until_streaming();
   bad.m.source.exec("INSERT INTO ledger VALUES (1, 'before')");
-  run.catch_up(bad.m.source);
+  run->catch_up(bad.m.source);
   SECTION("the target") { bad.target.freeze(); }
   SECTION("the source") { bad.source.freeze(); }
   SECTION("neither") {
@@ -242,20 +242,16 @@ TEST_CASE("asked to stop, it ends although nothing answers") {
   }
   bad.m.source.exec("INSERT INTO ledger VALUES (2, 'after')");
   std::this_thread::sleep_for(1500ms);
-  const auto asked = std::chrono::steady_clock::now();
+  std::atomic<bool> ended{false};
   std::thread stopper([&] {
-    try {
-      run.stop();
-    } catch (const std::exception&) {  // judged by the time it took
-    }
+    run.reset();
+    ended.store(true);
   });
   // The grace for a batch in flight is 10 s; whatever comes after that must not wait for an answer either.
-  const bool ended = eventually([&] { return run.done(); }, 25s);
-  CHECK(ended);
+  CHECK(eventually([&] { return ended.load(); }, 25s));
   bad.target.thaw();
   bad.source.thaw();
   stopper.join();
-  INFO(std::chrono::duration<double>(std::chrono::steady_clock::now() - asked).count() << " s");
   Run again(bad.m);
   CHECK(bad.all_there(again));
 }

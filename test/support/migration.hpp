@@ -91,8 +91,11 @@ class Migration {
 // One `walign run`, on a thread.
 class Run {
  public:
-  explicit Run(const Migration& m, stream::Until until = {}, bool no_backfill = false) {
+  explicit Run(const Migration& m, stream::Until until = {}, bool no_backfill = false,
+               std::unique_ptr<stream::Companion> companion = nullptr)
+      : companion_(std::move(companion)) {
     stream::Options options;
+    options.companion = companion_.get();
     options.config = m.config();
     options.until = until;
     options.no_backfill = no_backfill;
@@ -153,6 +156,7 @@ class Run {
     if (done() && error_) throw std::runtime_error(error_->describe());
   }
   Interrupt stop_;
+  std::unique_ptr<stream::Companion> companion_;
   std::unique_ptr<stream::Sidecar> sidecar_;
   std::atomic<bool> done_{false};
   std::optional<Error> error_;  // written before done_

@@ -115,7 +115,8 @@ TEST_CASE("the list leaves out what its columns say, and cuts what is long betwe
 TEST_CASE("an event that is damaged is an error that says what to do, never a crash") {
   const auto good = letter_of(update_event());
   for (std::size_t size = 0; size < good.event.size(); ++size) {
-    if (size == good.event.size() - 2) continue;  // only Transaction.last is missing, which nothing here needs
+    if (size == good.event.size() - 2)
+      continue;  // only Transaction.last is missing, which nothing here needs
     auto cut = good;
     cut.event.resize(size);
     CHECK_THROWS_AS(dead_letter_text(cut, ""), Error);

@@ -137,7 +137,7 @@ TEST_CASE("a backfill that does not run cannot be held") {
   CHECK(calls.all().empty());
 }
 
-TEST_CASE("an error comes over the socket with its kind, message, position and hint") {
+TEST_CASE("an error comes over the socket with its kind, message, SQLSTATE, position and hint") {
   const TemporaryDirectory directory;
   Calls calls;
   for (const auto kind :
@@ -145,12 +145,12 @@ TEST_CASE("an error comes over the socket with its kind, message, position and h
         ErrorKind::connection, ErrorKind::in_doubt, ErrorKind::query}) {
     auto handlers = remembering(calls);
     handlers.retry_dead_letter = [kind](std::int64_t) {
-      throw Error(kind, "it does not fit \"yet\"", "make room").at(Lsn(0x10));
+      throw Error(kind, "it does not fit \"yet\"", "make room").with_sqlstate("23514").at(Lsn(0x10));
     };
     const ControlServer server(directory.path(), handlers);
     const auto error = refusal([&] { ControlClient(directory.path()).retry_dead_letter(1); });
     CHECK(error.kind() == kind);
-    CHECK(error.message() == "it does not fit \"yet\" (at 0/10)");
+    CHECK(error.message() == "it does not fit \"yet\" (SQLSTATE 23514) (at 0/10)");
     CHECK(error.hint() == "make room");
   }
 }

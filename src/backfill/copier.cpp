@@ -1,0 +1,204 @@
+// Copyright the walign authors. SPDX-License-Identifier: Apache-2.0
+#include "copier.hpp"
+
+#include "store.hpp"
+#include "walign/source.hpp"
+
+namespace walign::backfill {
+
+namespace {
+
+using mapping::Route;
+
+std::string plain_source(const Route& route, const mapping::TargetColumn& column) {
+  for (const auto& source : route.source_columns) {
+    if (column.expression == cat("src.", pg::quote_ident(source.name))) return source.name;
+  }
+  return {};
+}
+
+// Rows may go through as they are: every target column is a source column of the very same type.
+bool can_pipe(const Route& route) {
+  if (route.filter) return false;
+  return std::all_of(route.columns.begin(), route.columns.end(), [&](const mapping::TargetColumn& column) {
+    const std::string name = plain_source(route, column);
+    const auto source = std::find_if(route.source_columns.begin(), route.source_columns.end(),
+                                     [&](const auto& c) { return c.name == name; });
+    return source != route.source_columns.end() && source->type_sql == column.base_type_sql;
+  });
+}
+
+bool all_built_in(const Route& route) {
+  return std::all_of(route.source_columns.begin(), route.source_columns.end(), [](const auto& c) {
+    return c.type_sql.rfind("\"pg_catalog\".", 0) == 0 && !c.travels_as_text;
+  });
+}
+
+}  // namespace
+
+CopyPlan make_plan(const Route& route, const pg::Table& source, const pg::Table& target,
+                   std::vector<KeyColumn> key, std::int64_t rows_per_chunk, bool same_version) {
+  CopyPlan plan;
+  plan.route = &route;
+  plan.key = std::move(key);
+  plan.rows_per_chunk = rows_per_chunk;
+  std::string target_columns;
+  std::string source_columns;
+  std::string declared;
+  const bool pipe = can_pipe(route);
+  for (const auto& column : route.columns) {
+    target_columns += cat(target_columns.empty() ? "" : ", ", pg::quote_ident(column.name));
+    if (pipe) {
+      source_columns += cat(source_columns.empty() ? "" : ", ", pg::quote_ident(plain_source(route, column)));
+    }
+  }
+  for (const auto& column : route.source_columns) {
+    const std::string name = pg::quote_ident(column.name);
+    if (!pipe) source_columns += cat(source_columns.empty() ? "" : ", ", name);
+    declared += cat(declared.empty() ? "" : ", ", name, " ", column.type_sql);
+  }
+  // A unique index beside the key: a row could meet a value that another row, not yet caught up, still holds.
+  plan.at_aligned_moment =
+      std::any_of(target.indexes.begin(), target.indexes.end(), [&](const pg::Index& index) {
+        std::set<std::string> names;
+        for (const int c : route.key) names.insert(route.columns[static_cast<std::size_t>(c)].name);
+        return index.unique && std::set<std::string>(index.columns.begin(), index.columns.end()) != names;
+      });
+  const std::string table = pg::qualified(target.schema, target.name);
+  plan.binary = same_version && all_built_in(route);
+  plan.source_sql = cat("SELECT ", source_columns, " FROM ", pg::qualified(source.schema, source.name));
+  if (pipe && !plan.at_aligned_moment) {
+    plan.into = cat(table, " (", target_columns, ")");
+    return plan;
+  }
+  const std::string rows = cat("walign_rows_", route.id);
+  if (pipe) {  // as the target has them
+    plan.temporary = cat("CREATE TEMPORARY TABLE IF NOT EXISTS ", rows, " ON COMMIT DELETE ROWS AS SELECT ",
+                         target_columns, " FROM ", table, " WITH NO DATA");
+    plan.insert = cat("INSERT INTO ", table, " (", target_columns, ") OVERRIDING SYSTEM VALUE SELECT ",
+                      target_columns, " FROM pg_temp.", rows);
+  } else {
+    plan.temporary =
+        cat("CREATE TEMPORARY TABLE IF NOT EXISTS ", rows, " (", declared, ") ON COMMIT DELETE ROWS");
+    plan.insert = mapping::copy_sql(route, cat("pg_temp.", rows));
+  }
+  plan.into = cat("pg_temp.", rows);
+  return plan;
+}
+
+namespace {
+
+pg::ConnectionOptions target_options(const CopierOptions& options) {
+  auto target = options.target;
+  target.application_name =
+      cat(options.stream, " apply");  // so that the next instance ends it (apply::take_over)
+  target.settings.emplace_back("synchronous_commit", "off");
+  return target;
+}
+
+}  // namespace
+
+Copier::Copier(CopierOptions options)
+    : options_(std::move(options)), source_(options_.source), target_(target_options(options_)) {
+  try {
+    target_.exec("SET session_replication_role = replica");
+  } catch (const Error& error) {
+    if (error.sqlstate() != "42501") throw;  // triggers fire; preflight said so
+  }
+}
+
+std::optional<Bound> Copier::find_cut(const CopyPlan& plan, const Range& range) {
+  if (plan.key.empty()) return std::nullopt;
+  // Named, or ORDER BY would mean the text.
+  std::string names;
+  for (const auto& column : plan.key) {
+    names += cat(names.empty() ? "" : ", ", pg::quote_ident(column.name), "::pg_catalog.text AS ",
+                 pg::quote_ident(cat("walign.", column.name)));
+  }
+  const auto& table = plan.route->source;
+  const auto r = source_.exec(cat("SELECT ", names, " FROM ", pg::qualified(table.schema, table.name),
+                                  " WHERE ", range_condition(plan.key, range), " ORDER BY ",
+                                  order_by(plan.key), " OFFSET ", plan.rows_per_chunk, " LIMIT 1"));
+  if (r.rows() == 0) return std::nullopt;
+  Key key;
+  for (int c = 0; c < r.columns(); ++c) key.push_back(r.str(0, c));
+  return Bound{std::move(key), false};
+}
+
+void Copier::begin_target(const CopyPlan& plan) {
+  target_.exec("BEGIN");
+  if (!plan.temporary.empty()) target_.exec(plan.temporary);
+}
+
+void Copier::pipe(const CopyPlan& plan, const Range& range, const CopySteps& steps) {
+  const std::string format = plan.binary ? " (FORMAT binary)" : "";
+  const std::string order = plan.key.empty() ? std::string() : cat(" ORDER BY ", order_by(plan.key));
+  pg::CopyOut out(source_, cat("COPY (", plan.source_sql, " WHERE ",
+                               plan.key.empty() ? std::string("true") : range_condition(plan.key, range),
+                               order, ") TO STDOUT", format));
+  pg::CopyIn in(target_, cat("COPY ", plan.into, " FROM STDIN", format));
+  std::int64_t unreported = 0;
+  while (const auto piece = out.next()) {
+    in.write(*piece);
+    unreported += static_cast<std::int64_t>(piece->size());
+    if (unreported < (std::int64_t{1} << 20U)) continue;
+    steps.progress(std::exchange(unreported, 0));
+  }
+  piped_rows_ = in.finish();
+  steps.progress(unreported);
+}
+
+std::optional<std::int64_t> Copier::copy(const CopyPlan& plan, const Range& range, const CopySteps& steps) {
+  const auto& table = plan.route->source;
+  source_.exec("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
+  source_.exec(cat("LOCK TABLE ", pg::qualified(table.schema, table.name), " IN ACCESS SHARE MODE"));
+  Snapshot snapshot;
+  Lsn fence;
+  const bool announced = steps.announce([&] {
+    const auto r =
+        source_.exec("SELECT pg_catalog.pg_current_snapshot(), pg_catalog.pg_current_wal_insert_lsn()");
+    const auto parsed = Snapshot::parse(r.text(0, 0));
+    WALIGN_CHECK(parsed.has_value());
+    snapshot = *parsed;
+    fence = r.lsn(0, 1).without_page_header(options_.wal_segment_bytes);
+    return std::pair(snapshot, fence);
+  });
+  if (!announced) {
+    source_.exec("ROLLBACK");
+    return std::nullopt;
+  }
+  begin_target(plan);
+  pipe(plan, range, steps);
+  source_.exec("COMMIT");
+  wait_flushed(fence);
+  std::int64_t rows = piped_rows_;
+  if (plan.at_aligned_moment) steps.wait_for_alignment();
+  if (!plan.insert.empty()) rows = target_.exec(plan.insert).affected();
+  record(plan, range, snapshot, fence, rows);
+  target_.exec("COMMIT");
+  return rows;
+}
+
+void Copier::forget() {
+  source_.exec("ROLLBACK");
+  target_.exec("ROLLBACK");
+}
+
+void Copier::record(const CopyPlan& plan, const Range& range, const Snapshot& snapshot, Lsn fence,
+                    std::int64_t rows) {
+  lock_epoch(target_, options_.stream, options_.epoch);
+  insert_chunk(target_, options_.stream, plan.route->label(),
+               {range, align::ChunkState::loaded, snapshot, fence, rows});
+}
+
+void Copier::wait_flushed(Lsn fence) {
+  for (int tries = 0;; ++tries) {
+    const auto r = source_.exec("SELECT pg_catalog.pg_current_wal_flush_lsn()");
+    if (r.lsn(0, 0) >= fence) return;
+    if (tries == 10) source::nudge(source_);
+    if (options_.source.interrupt != nullptr)
+      options_.source.interrupt->sleep_for(std::chrono::milliseconds(10));
+  }
+}
+
+}  // namespace walign::backfill

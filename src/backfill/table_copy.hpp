@@ -1,0 +1,47 @@
+// Copyright the walign authors. SPDX-License-Identifier: Apache-2.0
+//
+// One route that is being copied, and what becomes of the stream's changes to it.
+#pragma once
+
+#include "copier.hpp"
+#include "store.hpp"
+#include "walign/event.hpp"
+
+namespace walign::backfill {
+
+struct TableCopy {
+  CopyPlan plan;
+  Snapshot birth;
+  ChunkMap map;
+  std::unique_ptr<KeyOrder> order;  // used by the loop's thread
+  bool complete = false;
+  bool planning = false;  // a worker is choosing a range
+  bool frozen = false;    // no range is claimed until the position has moved on from frozen_at
+  Lsn frozen_at;
+  std::int64_t rows_copied = 0;
+  double rows_estimated = 0;
+
+  [[nodiscard]] const mapping::Route& route() const { return *plan.route; }
+  // Whether a relation of the stream is this table, or one of its partitions.
+  [[nodiscard]] bool is(const v1::Relation& relation) const;
+};
+
+// A change of one row of a copied table, with the keys it has.
+struct KeyedChange {
+  int change = 0;  // index in the part
+  TableCopy* table = nullptr;
+  std::optional<Key> old_key;  // DELETE; UPDATE where the source sent an old row
+  std::optional<Key> new_key;  // INSERT, UPDATE
+  bool row_is_whole = true;    // the new row has every value, with the old row's help
+  std::size_t old_chunk = 0;   // found by locate()
+  std::size_t new_chunk = 0;
+};
+
+// The changes of a part that belong to tables being copied; TRUNCATEs are left out.
+std::vector<KeyedChange> keyed_changes(const event::TransactionPart& part,
+                                       std::vector<std::unique_ptr<TableCopy>>& tables);
+
+// Which chunk each key lies in, as of the map's version when it was called.
+void locate(std::vector<KeyedChange*>& changes, KeyOrder& order, const std::vector<Bound>& bounds);
+
+}  // namespace walign::backfill

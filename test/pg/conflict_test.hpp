@@ -1,0 +1,31 @@
+// What tests of dead letters share.
+#pragma once
+
+#include "support/migration.hpp"
+
+namespace walign::test {
+
+inline bool has(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+// The dead letters as lines "operation key state chain", in order; chains numbered from the first that is seen.
+inline std::vector<std::string> letters(Migration& m) {
+  std::vector<std::string> out;
+  std::map<std::string, int> chains;
+  for (const auto& row : m.target.rows("SELECT operation, key, sqlstate, coalesce(chain, id)::text FROM "
+                                       "walign.dead_letter ORDER BY id")) {
+    const int chain = chains.try_emplace(*row[3], static_cast<int>(chains.size()) + 1).first->second;
+    out.push_back(*row[0] + " " + *row[1] + (row[2]->empty() ? "" : " " + *row[2]) + " chain " +
+                  std::to_string(chain));
+  }
+  return out;
+}
+
+inline std::int64_t first_letter(Migration& m) {
+  return m.target.scalar<std::int64_t>("SELECT min(id) FROM walign.dead_letter");
+}
+
+inline constexpr const char* kDeadLetter = "apply: { on_conflict: dead_letter }\n";
+
+}  // namespace walign::test
