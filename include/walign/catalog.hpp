@@ -38,6 +38,7 @@ struct Column {
   bool has_default = false;
   char identity = 0;  // 'a' always, 'd' by default, 0 none
   bool generated = false;
+  std::string equality_schema = "pg_catalog";  // where the type's own = lives: an extension's is elsewhere
   bool nondeterministic = false;  // of a collation that takes different bytes for equal
 };
 

@@ -65,6 +65,7 @@ struct SourceColumn {
 struct TargetColumn {
   std::string name;
   std::string expression;     // SQL over src
+  std::string equals = "=";    // the operator, with its schema where that is not pg_catalog
   std::string base_type_sql;  // of the column, for comparing keys
   std::vector<int> inputs;    // indexes into Route::source_columns, ascending
   bool identity_always = false;
@@ -155,6 +156,17 @@ std::optional<std::string> truncate_sql(const Route& route, bool restart_identit
 // The rows that came from one partition of the source, by its partition constraint (SQL over the source's
 // columns); nullopt where that cannot be computed on the target.
 std::optional<std::string> truncate_leaf_sql(const Route& route, const std::string& partition_constraint);
+
+// How the rows that are there already are copied.
+struct CopyWay {
+  std::vector<std::string> key;    // columns of the source by which the table is cut; empty: it is one chunk
+  bool piped = false;              // rows go through as they are; else through the mapping's SQL
+  bool at_aligned_moment = false;  // the target has unique indexes beside the route's key: a row could meet a
+                                   // value that another row, not yet caught up, still holds
+};
+CopyWay copy_way(const Route& route, const pg::Table& source, const pg::Table& target);
+// Rows of about chunk_bytes, but not more than chunk_rows.
+std::int64_t rows_per_chunk(const config::Backfill& limits, const pg::Table& source);
 
 // Changes when anything does that decides what a route writes.
 std::string mapping_hash(const std::vector<Route>& routes);

@@ -43,6 +43,9 @@ struct Prepared {
       published_inserts;  // tables that only take inserts: a publication of their own
 };
 
+// What the configuration asks for and this version does not do: warnings, one for each setting.
+mapping::Findings settings_without_effect(const config::Config& config);
+
 // The name of the publication of tables that only take inserts.
 std::string inserts_publication(const config::Config& config);
 
@@ -61,8 +64,11 @@ struct Plan {
     std::vector<std::string> reads;  // other tables that its expressions look into
     std::vector<std::string> risks;
     std::string insert_sql, update_sql, delete_sql;
-    double estimated_rows = 0;
+    std::optional<double> estimated_rows;  // of the source; none where it was never analysed
     std::int64_t bytes = 0;
+    mapping::CopyWay copy;
+    std::int64_t rows_per_chunk = 0;
+    std::int64_t chunks = 1;  // about so many
   };
   std::vector<std::string> on_source;  // statements, in order
   std::vector<std::string> on_target;

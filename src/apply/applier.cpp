@@ -360,6 +360,7 @@ void Applier::Impl::forget_batch() {
   parts.clear();
   exceptions.clear();
   extra.clear();
+  extra_sent = false;
   batch_bytes = 0;
   batch_changes = 0;
 }

@@ -17,17 +17,6 @@ std::string plain_source(const Route& route, const mapping::TargetColumn& column
   return {};
 }
 
-// Rows may go through as they are: every target column is a source column of the very same type.
-bool can_pipe(const Route& route) {
-  if (route.filter) return false;
-  return std::all_of(route.columns.begin(), route.columns.end(), [&](const mapping::TargetColumn& column) {
-    const std::string name = plain_source(route, column);
-    const auto source = std::find_if(route.source_columns.begin(), route.source_columns.end(),
-                                     [&](const auto& c) { return c.name == name; });
-    return source != route.source_columns.end() && source->type_sql == column.base_type_sql;
-  });
-}
-
 bool all_built_in(const Route& route) {
   return std::all_of(route.source_columns.begin(), route.source_columns.end(), [](const auto& c) {
     return c.type_sql.rfind("\"pg_catalog\".", 0) == 0 && !c.travels_as_text;
@@ -45,7 +34,8 @@ CopyPlan make_plan(const Route& route, const pg::Table& source, const pg::Table&
   std::string target_columns;
   std::string source_columns;
   std::string declared;
-  const bool pipe = can_pipe(route);
+  const auto way = mapping::copy_way(route, source, target);
+  const bool pipe = way.piped;
   for (const auto& column : route.columns) {
     target_columns += cat(target_columns.empty() ? "" : ", ", pg::quote_ident(column.name));
     if (pipe) {
@@ -57,13 +47,7 @@ CopyPlan make_plan(const Route& route, const pg::Table& source, const pg::Table&
     if (!pipe) source_columns += cat(source_columns.empty() ? "" : ", ", name);
     declared += cat(declared.empty() ? "" : ", ", name, " ", column.type_sql);
   }
-  // A unique index beside the key: a row could meet a value that another row, not yet caught up, still holds.
-  plan.at_aligned_moment =
-      std::any_of(target.indexes.begin(), target.indexes.end(), [&](const pg::Index& index) {
-        std::set<std::string> names;
-        for (const int c : route.key) names.insert(route.columns[static_cast<std::size_t>(c)].name);
-        return index.unique && std::set<std::string>(index.columns.begin(), index.columns.end()) != names;
-      });
+  plan.at_aligned_moment = way.at_aligned_moment;
   const std::string table = pg::qualified(target.schema, target.name);
   plan.binary = same_version && all_built_in(route);
   plan.source_sql = cat("SELECT ", source_columns, " FROM ", pg::qualified(source.schema, source.name));
@@ -109,11 +93,10 @@ Copier::Copier(CopierOptions options)
 
 std::optional<Bound> Copier::find_cut(const CopyPlan& plan, const Range& range) {
   if (plan.key.empty()) return std::nullopt;
-  // Named, or ORDER BY would mean the text.
+  // As the type's own output: what a cast to text gives is another text for some types (bool).
   std::string names;
   for (const auto& column : plan.key) {
-    names += cat(names.empty() ? "" : ", ", pg::quote_ident(column.name), "::pg_catalog.text AS ",
-                 pg::quote_ident(cat("walign.", column.name)));
+    names += cat(names.empty() ? "" : ", ", pg::quote_ident(column.name));
   }
   const auto& table = plan.route->source;
   const auto r = source_.exec(cat("SELECT ", names, " FROM ", pg::qualified(table.schema, table.name),
@@ -172,7 +155,10 @@ std::optional<std::int64_t> Copier::copy(const CopyPlan& plan, const Range& rang
   source_.exec("COMMIT");
   wait_flushed(fence);
   std::int64_t rows = piped_rows_;
-  if (plan.at_aligned_moment) steps.wait_for_alignment();
+  if (plan.at_aligned_moment && !steps.wait_for_alignment()) {
+    target_.exec("ROLLBACK");
+    return std::nullopt;
+  }
   if (!plan.insert.empty()) rows = target_.exec(plan.insert).affected();
   record(plan, range, snapshot, fence, rows);
   target_.exec("COMMIT");

@@ -50,8 +50,9 @@ struct CopySteps {
   // Called with the lock held that the applier's decisions take, so that nothing is decided between the snapshot
   // and its being known: `look` makes the snapshot, the owner registers it. False: not this chunk now.
   std::function<bool(const std::function<std::pair<Snapshot, Lsn>()>& look)> announce;
-  // Rows are in the temporary table; returns when they may be inserted. Only for plans at the aligned moment.
-  std::function<void()> wait_for_alignment;
+  // Rows are in the temporary table; returns when they may be inserted, or false where they shall not
+  // be. Only for plans at the aligned moment.
+  std::function<bool()> wait_for_alignment;
   // So many more rows and bytes were read.
   std::function<void(std::int64_t bytes)> progress;
 };
@@ -62,7 +63,7 @@ class Copier {
 
   // Where to cut a range so that its first part has about plan.rows_per_chunk rows; nullopt where it has no more.
   std::optional<Bound> find_cut(const CopyPlan& plan, const Range& range);
-  // Rows loaded; nullopt where announce said no. Throws Error; nothing is on the target then. To go on after that:
+  // Rows loaded; nullopt where one of the steps said no. Throws Error; nothing is on the target then. To go on after that:
   // forget().
   std::optional<std::int64_t> copy(const CopyPlan& plan, const Range& range, const CopySteps& steps);
   void forget();

@@ -159,8 +159,8 @@ int compare_text(Comparison comparison, std::string_view a, std::string_view b) 
     case Comparison::bytes: return compare_bytea(a, b);
     case Comparison::numeric: return compare_numeric(a, b);
     case Comparison::iso_date_time: return compare_iso(a, b);
-    case Comparison::uuid:     // lower case, dashes in their places
-    case Comparison::boolean:  // f, t
+    case Comparison::boolean: return compare_bytes(a.substr(0, 1), b.substr(0, 1));  // t; as text, true
+    case Comparison::uuid:  // lower case, dashes in their places
     case Comparison::c_text: return compare_bytes(a, b);
     case Comparison::ask: break;
   }

@@ -76,14 +76,24 @@ void insert_copy(pg::Connection& target, const std::string& stream, const CopyRo
                {stream, row.route, row.complete ? "t" : "f", row.birth.to_string()});
 }
 
-void complete_copy(pg::Connection& target, const std::string& stream, const std::string& route) {
+void complete_copy(pg::Connection& target, const std::string& stream, std::uint64_t epoch,
+                   const std::string& route) {
   target.exec("BEGIN; SET LOCAL synchronous_commit = on");
+  lock_epoch(target, stream, epoch);
   target.query(
       "UPDATE walign.copy SET complete = true, completed_at = pg_catalog.clock_timestamp(), rows = "
       "(SELECT coalesce(sum(rows), 0) FROM walign.chunk WHERE stream = $1 AND route = $2) "
       "WHERE stream = $1 AND route = $2",
       {stream, route});
   target.query("DELETE FROM walign.chunk WHERE stream = $1 AND route = $2", {stream, route});
+  target.exec("COMMIT");
+}
+
+void forget_copy(pg::Connection& target, const std::string& stream, const std::string& route) {
+  const auto forget = forget_chunks(stream, route);
+  target.exec("BEGIN");
+  target.query(forget.sql, forget.params);
+  target.query("DELETE FROM walign.copy WHERE stream = $1 AND route = $2", {stream, route});
   target.exec("COMMIT");
 }
 

@@ -20,8 +20,11 @@ struct CopyRow {
 
 std::vector<CopyRow> read_copies(pg::Connection& target, const std::string& stream);
 void insert_copy(pg::Connection& target, const std::string& stream, const CopyRow& row);
-// Removes the chunks' rows too.
-void complete_copy(pg::Connection& target, const std::string& stream, const std::string& route);
+// Removes the chunks' rows too. Refused as lock_epoch() does.
+void complete_copy(pg::Connection& target, const std::string& stream, std::uint64_t epoch,
+                   const std::string& route);
+
+void forget_copy(pg::Connection& target, const std::string& stream, const std::string& route);
 
 std::vector<ChunkRecord> read_chunks(pg::Connection& target, const std::string& stream,
                                      const std::string& route);

@@ -16,8 +16,9 @@ struct TableCopy {
   std::unique_ptr<KeyOrder> order;  // used by the loop's thread
   bool complete = false;
   bool planning = false;  // a worker is choosing a range
-  bool frozen = false;    // no range is claimed until the position has moved on from frozen_at
+  bool frozen = false;    // no range is claimed until the position has moved on from frozen_at, a commit record
   Lsn frozen_at;
+  int violations = 0;  // of a unique index, in a row, where the stream had passed the chunk's fence
   std::int64_t rows_copied = 0;
   double rows_estimated = 0;
 

@@ -1,7 +1,7 @@
 // Copyright the walign authors. SPDX-License-Identifier: Apache-2.0
 //
 // config check | show | schema.
-#include "command.hpp"
+#include "findings.hpp"
 
 namespace walign::cli {
 
@@ -22,17 +22,23 @@ Json problem_json(const config::Problem& problem) {
 
 int check(Context& context, const CheckOptions& options) {
   if (!options.json) {
-    const auto rules = context.load().tables.size();
-    context.io.out << "ok: " << rules << (rules == 1 ? " table rule\n" : " table rules\n");
+    const auto config = context.load();
+    const auto rules = config.tables.size();
+    context.io.out << "ok: " << rules << (rules == 1 ? " table rule\n" : " table rules\n")
+                   << findings_text(stream::settings_without_effect(config));
     return 0;
   }
   Json problems = Json::array();
+  Json warnings = Json::array();
   try {
-    (void)context.load();
+    warnings = findings_json(stream::settings_without_effect(context.load()));
   } catch (const config::ConfigError& error) {
     for (const auto& problem : error.problems()) problems.push_back(problem_json(problem));
   }
-  print_json(context, {{"file", context.config_path}, {"ok", problems.empty()}, {"problems", problems}});
+  print_json(context, {{"file", context.config_path},
+                       {"ok", problems.empty()},
+                       {"problems", problems},
+                       {"warnings", warnings}});
   return problems.empty() ? 0 : exit_status(ErrorKind::usage);
 }
 

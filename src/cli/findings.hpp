@@ -12,6 +12,8 @@ namespace walign::cli {
 std::string findings_text(const mapping::Findings& findings);
 Json findings_json(const mapping::Findings& findings);
 
+// Throws Error(precondition) with the checks that failed.
+[[noreturn]] void refuse(const mapping::Findings& failed);
 // prepare(), where every check must hold; Error(precondition) with the failed ones.
 stream::Prepared prepare_or_refuse(const config::Config& config, const Interrupt& interrupt);
 

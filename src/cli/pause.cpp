@@ -14,8 +14,11 @@ struct Options {
 
 int pause(Context& context, const Options& options) {
   service::ControlClient(context.load().state).pause(options.what);
-  context.io.out << options.what << " is paused: the slot keeps the source's WAL meanwhile (walign resume "
-                 << options.what << ")\n";
+  context.io.out
+      << (options.what == "apply"
+              ? "apply is paused: the slot keeps the source's WAL meanwhile (walign resume apply)\n"
+              : "backfill is paused: no further chunk is begun, the stream goes on (walign resume "
+                "backfill)\n");
   return 0;
 }
 
@@ -36,10 +39,12 @@ void add_what(CLI::App* command, const std::shared_ptr<Options>& options) {
 
 void add_pause(CLI::App& parent, Context& context) {
   auto options = std::make_shared<Options>();
-  add_what(add_command(parent, context, "pause", "Hold apply or backfill of the running sidecar.",
-                       "walign pause apply      nothing is written to the target until `walign resume apply`",
-                       options, pause),
-           options);
+  add_what(
+      add_command(parent, context, "pause", "Hold apply or backfill of the running sidecar.",
+                  "walign pause apply       no change is written to the target until `walign resume apply`\n"
+                  "  walign pause backfill    no further chunk is begun until `walign resume backfill`",
+                  options, pause),
+      options);
 }
 
 void add_resume(CLI::App& parent, Context& context) {

@@ -43,9 +43,10 @@ std::string statement_comment(std::string_view name, const std::string& sql) {
 }
 
 std::string script(const config::Config& config, const stream::Plan& plan) {
-  std::string out = cat("-- What `walign run` does for migration ", config.migration,
-                        " before it streams. It does so by itself; this is to be read.\n\n-- On the source\n",
-                        connect_line(config.source));
+  std::string out =
+      cat("-- What `walign run` does for migration ", config.migration,
+          " before it copies and streams. It does so by itself; this is to be read.\n\n-- On the source\n",
+          connect_line(config.source));
   for (const auto& statement : plan.on_source) out += terminated(statement);
   out += cat("\n-- On the target\n", connect_line(config.target));
   for (const auto& statement : plan.on_target) out += terminated(statement);
@@ -67,10 +68,34 @@ std::string list(const std::vector<std::string>& statements) {
   return out;
 }
 
+const char* copied_text(const mapping::CopyWay& way) {
+  if (way.at_aligned_moment) {
+    return way.piped
+               ? "as they are, each chunk at its aligned moment: the target has other unique indexes"
+               : "through the mapping's SQL, each chunk at its aligned moment: the target has other unique "
+                 "indexes";
+  }
+  return way.piped ? "as they are, piped from COPY to COPY" : "through the mapping's SQL";
+}
+
+std::string rows_text(const stream::Plan::Table& table) {
+  return cat(table.estimated_rows ? cat("about ", count_text(*table.estimated_rows))
+                                  : std::string("not known (ANALYZE the source's table)"),
+             ", ", bytes_text(table.bytes));
+}
+
+std::string chunks_text(const stream::Plan::Table& table) {
+  if (table.copy.key.empty()) return "1: it has no key to be cut by; changes to it wait until it is loaded";
+  return cat("about ", table.chunks, ", of up to ", table.rows_per_chunk, " rows, by ",
+             join(table.copy.key, ", "));
+}
+
 std::string table_text(const stream::Plan::Table& table) {
   std::string out = cat(printable(table.source), " -> ", printable(table.target), "\n");
   Table facts;
-  facts.add({"rows", cat("about ", count_text(table.estimated_rows), ", ", bytes_text(table.bytes))});
+  facts.add({"rows", rows_text(table)});
+  facts.add({"chunks", chunks_text(table)});
+  facts.add({"copied", copied_text(table.copy)});
   facts.add({"key", table.key.empty() ? "none: takes inserts only" : join(table.key, ", ")});
   facts.add({"filter", table.filter.empty() ? "none: every row" : table.filter});
   if (!table.reads.empty()) facts.add({"reads", join(table.reads, ", ")});
@@ -104,8 +129,13 @@ Json json(const stream::Plan& plan) {
                       {"filter", t.filter.empty() ? Json() : Json(t.filter)},
                       {"reads", t.reads},
                       {"risks", t.risks},
-                      {"estimated_rows", t.estimated_rows},
+                      {"estimated_rows", t.estimated_rows ? Json(*t.estimated_rows) : Json()},
                       {"bytes", t.bytes},
+                      {"chunks", t.chunks},
+                      {"rows_per_chunk", t.copy.key.empty() ? Json() : Json(t.rows_per_chunk)},
+                      {"chunk_key", t.copy.key},
+                      {"piped", t.copy.piped},
+                      {"at_aligned_moment", t.copy.at_aligned_moment},
                       {"insert_sql", t.insert_sql},
                       {"update_sql", t.update_sql.empty() ? Json() : Json(t.update_sql)},
                       {"delete_sql", t.delete_sql.empty() ? Json() : Json(t.delete_sql)}});
@@ -113,10 +143,29 @@ Json json(const stream::Plan& plan) {
   return {{"on_source", plan.on_source}, {"on_target", plan.on_target}, {"tables", tables}};
 }
 
+// A role that may not make the publication itself is told to look here for the statement: that alone is no reason to
+// refuse. What has no route has no plan.
+stream::Prepared prepare_for_plan(Context& context, const config::Config& config,
+                                  const Interrupt& interrupt) {
+  auto prepared = stream::prepare(config, &interrupt);
+  const auto of_a_publication = [](const mapping::Finding& f) {
+    return f.subject.starts_with("source publication ");
+  };
+  mapping::Findings publications, others;
+  for (const auto& f : prepared.findings) {
+    if (f.level == mapping::Finding::Level::fail) (of_a_publication(f) ? publications : others).push_back(f);
+  }
+  if (!others.empty()) refuse(others);
+  if (!publications.empty()) {
+    context.io.err << "walign run would refuse until these are mended:\n" << findings_text(publications);
+  }
+  return prepared;
+}
+
 int show_plan(Context& context, const Options& options) {
   const auto config = context.load();
   const Signals signals;
-  const auto plan = stream::plan(config, prepare_or_refuse(config, signals.interrupt()));
+  const auto plan = stream::plan(config, prepare_for_plan(context, config, signals.interrupt()));
   if (options.json) {
     print_json(context, json(plan));
   } else {
@@ -131,7 +180,7 @@ void add_plan(CLI::App& parent, Context& context) {
   auto options = std::make_shared<Options>();
   CLI::App* command =
       add_command(parent, context, "plan", "Print what run would create and write; change nothing.",
-                  "walign plan                 columns, keys, filters and risks, table by table\n"
+                  "walign plan                 rows, chunks, columns, keys and risks, table by table\n"
                   "  walign plan --sql | less    every statement",
                   options, show_plan);
   auto* sql = command->add_flag("--sql", options->sql, "as an SQL script");

@@ -97,18 +97,22 @@ Json findings_json(const mapping::Findings& findings) {
   return out;
 }
 
+void refuse(const mapping::Findings& failed) {
+  std::string list = findings_text(failed);
+  list.pop_back();  // the last line's end
+  throw Error(ErrorKind::precondition,
+              cat(failed.size(), failed.size() == 1 ? " check" : " checks", " failed:\n", list),
+              "see all of them with `walign preflight`");
+}
+
 stream::Prepared prepare_or_refuse(const config::Config& config, const Interrupt& interrupt) {
   auto prepared = stream::prepare(config, &interrupt);
   mapping::Findings failed;
   for (const auto& f : prepared.findings) {
     if (f.level == Level::fail) failed.push_back(f);
   }
-  if (failed.empty()) return prepared;
-  std::string list = findings_text(failed);
-  list.pop_back();  // the last line's end
-  throw Error(ErrorKind::precondition,
-              cat(failed.size(), failed.size() == 1 ? " check" : " checks", " failed:\n", list),
-              "see all of them with `walign preflight`");
+  if (!failed.empty()) refuse(failed);
+  return prepared;
 }
 
 void add_preflight(CLI::App& parent, Context& context) {

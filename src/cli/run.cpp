@@ -170,7 +170,8 @@ int run(Context& context, const Options& options) {
 void add_run(CLI::App& parent, Context& context) {
   auto options = std::make_shared<Options>();
   CLI::App* command = add_command(
-      parent, context, "run", "The sidecar: set up what is missing, copy old rows, stream, go on from where it was.",
+      parent, context, "run",
+      "The sidecar: set up what is missing, copy old rows, stream, go on from where it was.",
       "walign run                                     until stopped (Ctrl-C, SIGTERM)\n"
       "  walign run --until-caught-up                   all that the source has now, then exit 0\n"
       "  walign run --until-lsn 16/B374D848             transactions that commit below it, no other\n"

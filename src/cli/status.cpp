@@ -35,8 +35,7 @@ void take_checkpoint(stream::Status& status, const v1::Checkpoint& checkpoint) {
     table.source = label.substr(0, arrow);
     table.target = arrow == std::string::npos ? "" : label.substr(arrow + kArrow.size());
     table.state = "streaming";
-    table.books = {books.decoded(), books.applied(), books.filtered(), books.dropped(),
-                   books.dead_letters()};
+    table.books = {books.decoded(), books.applied(), books.filtered(), books.dropped(), books.dead_letters()};
     status.tables.push_back(std::move(table));
   }
 }
@@ -124,12 +123,13 @@ std::string copied(const Json& table) {
 }
 
 std::string tables(const Json& status) {
-  Table out({"source", "target", "state", "copied", "decoded", "applied", "filtered", "dropped", "dead letters"});
+  Table out(
+      {"source", "target", "state", "copied", "decoded", "applied", "filtered", "dropped", "dead letters"});
   out.right({3, 4, 5, 6, 7, 8});
   for (const auto& table : status.at("tables")) {
     out.add({value(table, "/source"), value(table, "/target"), value(table, "/state"), copied(table),
-             value(table, "/books/decoded"), value(table, "/books/applied"), value(table, "/books/filtered"), value(table, "/books/dropped"),
-             value(table, "/books/dead_letters")});
+             value(table, "/books/decoded"), value(table, "/books/applied"), value(table, "/books/filtered"),
+             value(table, "/books/dropped"), value(table, "/books/dead_letters")});
   }
   return status.at("tables").empty() ? "" : cat("\n", out.text());
 }

@@ -191,6 +191,9 @@ class RouteBuilder {
       TargetColumn column;
       column.name = target.name;
       column.base_type_sql = target.base_type.sql();
+      if (target.equality_schema != "pg_catalog") {
+        column.equals = cat("OPERATOR(", quote_ident(target.equality_schema), ".=)");
+      }
       column.identity_always = target.identity == 'a';
       column.nullable = !target.not_null;
       const bool by_name = rule == nullptr && !rule_.only && source_.column(target.name) != nullptr &&

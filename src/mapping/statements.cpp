@@ -128,7 +128,8 @@ std::string select_key(const Route& route) {
 std::string match_key(const Route& route, std::string_view from) {
   std::string out;
   for (const int c : route.key) {
-    out += cat(out.empty() ? "" : " AND ", "t.", quote_ident(column(route, c).name), " = ", from, ".k", c);
+    out += cat(out.empty() ? "" : " AND ", "t.", quote_ident(column(route, c).name), " ",
+               column(route, c).equals, " ", from, ".k", c);
   }
   return out;
 }

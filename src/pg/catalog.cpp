@@ -16,6 +16,7 @@ struct TypeRow {
   char kind = 'b';
   char category = 'U';
   Oid base = 0;
+  std::string equality_schema = "pg_catalog";
 };
 using Types = std::unordered_map<Oid, TypeRow>;
 using TablesByOid = std::unordered_map<Oid, Table>;
@@ -26,6 +27,23 @@ Oid oid_of(const Result& result, int row, int column) {
 char char_of(const Result& result, int row, int column) {
   const auto text = result.text(row, column);
   return text.empty() ? '\0' : text.front();
+}
+
+// With an empty search_path a bare = between two values of an extension's type (citext) would be that of another
+// type that they can be taken for; the index would not be used, or no operator be found.
+void read_equality(Connection& connection, Types& types) {
+  const Result r = connection.exec(R"(
+    SELECT c.opcintype, n.nspname FROM pg_catalog.pg_opclass c
+    JOIN pg_catalog.pg_am m ON m.oid = c.opcmethod AND m.amname = 'btree'
+    JOIN pg_catalog.pg_amop a ON a.amopfamily = c.opcfamily AND a.amoplefttype = c.opcintype
+         AND a.amoprighttype = c.opcintype AND a.amopstrategy = 3
+    JOIN pg_catalog.pg_operator o ON o.oid = a.amopopr AND o.oprname = '='
+    JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace
+    WHERE c.opcdefault AND n.nspname <> 'pg_catalog')");
+  for (int i = 0; i < r.rows(); ++i) {
+    const auto type = types.find(oid_of(r, i, 0));
+    if (type != types.end()) type->second.equality_schema = r.str(i, 1);
+  }
 }
 
 Types read_type_rows(Connection& connection) {
@@ -39,6 +57,7 @@ Types read_type_rows(Connection& connection) {
                                    char_of(result, i, 4),
                                    oid_of(result, i, 5)};
   }
+  read_equality(connection, types);
   return types;
 }
 
@@ -103,6 +122,7 @@ Column column_of(const Result& r, int i, const Types& types) {
     while (base->second.kind == 'd' && types.contains(base->second.base))
       base = types.find(base->second.base);
     c.base_type = base->second.name;
+    c.equality_schema = base->second.equality_schema;
   }
   return c;
 }

@@ -16,7 +16,22 @@ std::string create_publication_sql(const std::string& name, const std::vector<co
              "', publish_via_partition_root = false)");
 }
 
-Plan::Table plan_table(const mapping::Route& route, const Prepared& prepared) {
+// What the copy of old rows will do, by what the catalogs tell before it.
+void plan_copy(const config::Backfill& limits, const mapping::Route& route, const Prepared& prepared,
+               Plan::Table& table) {
+  const auto& source = prepared.source_catalog.at({route.source.schema, route.source.name});
+  const auto& target = prepared.target_catalog.at({route.target.schema, route.target.name});
+  if (source.estimated_rows >= 0) table.estimated_rows = source.estimated_rows;
+  table.bytes = source.bytes;
+  table.copy = mapping::copy_way(route, source, target);
+  table.rows_per_chunk = mapping::rows_per_chunk(limits, source);
+  if (table.copy.key.empty()) return;
+  const auto rows = static_cast<std::int64_t>(table.estimated_rows.value_or(0));
+  table.chunks = std::max<std::int64_t>(1, (rows + table.rows_per_chunk - 1) / table.rows_per_chunk);
+}
+
+Plan::Table plan_table(const config::Backfill& limits, const mapping::Route& route,
+                       const Prepared& prepared) {
   Plan::Table table;
   table.source = route.source.to_string();
   table.target = route.target.to_string();
@@ -41,11 +56,7 @@ Plan::Table plan_table(const mapping::Route& route, const Prepared& prepared) {
         mapping::update_statement(route, mapping::ColumnSet(route.source_columns.size(), false)).sql;
     table.delete_sql = mapping::delete_statement(route).sql;
   }
-  const auto found = prepared.source_catalog.find({route.source.schema, route.source.name});
-  if (found != prepared.source_catalog.end()) {
-    table.estimated_rows = std::max(0.0, found->second.estimated_rows);
-    table.bytes = found->second.bytes;
-  }
+  plan_copy(limits, route, prepared, table);
   return table;
 }
 
@@ -65,9 +76,10 @@ Plan plan(const config::Config& config, const Prepared& prepared) {
                                 pg::quote_literal(config.slot_name()), ", 'pgoutput')"));
   }
   out.on_target.emplace_back(
-      "CREATE SCHEMA walign  -- tables stream, dead_letter, schema_version; functions advance, "
+      "CREATE SCHEMA walign  -- tables stream, copy, chunk, dead_letter, schema_version; functions advance, "
       "expect, unmapped_value");
-  for (const auto& route : prepared.routes) out.tables.push_back(plan_table(route, prepared));
+  for (const auto& route : prepared.routes)
+    out.tables.push_back(plan_table(config.backfill, route, prepared));
   return out;
 }
 

@@ -1,7 +1,7 @@
 // Copyright the walign authors. SPDX-License-Identifier: Apache-2.0
 //
 // Everything that can be found out before anything is touched.
-#include "servers.hpp"
+#include "copy_checks.hpp"
 
 namespace walign::stream {
 
@@ -18,6 +18,7 @@ struct Settings {
   std::int64_t max_slot_wal_keep_mb = -1;
   std::int64_t prepared_transactions = 0;
   std::int64_t oldest_transaction_s = 0;
+  std::int64_t unseen_transactions = 0;  // writing, of other roles, for how long is hidden
   bool can_create = false;
   bool can_make_temporary = false;
 };
@@ -33,7 +34,9 @@ Settings read_settings(pg::Connection& connection) {
            coalesce((SELECT extract(epoch FROM max(pg_catalog.clock_timestamp() - xact_start))::bigint
                      FROM pg_catalog.pg_stat_activity WHERE backend_xid IS NOT NULL), 0),
            pg_catalog.has_database_privilege(pg_catalog.current_database(), 'CREATE'),
-           pg_catalog.has_database_privilege(pg_catalog.current_database(), 'TEMPORARY'))");
+           pg_catalog.has_database_privilege(pg_catalog.current_database(), 'TEMPORARY'),
+           (SELECT count(*) FROM pg_catalog.pg_stat_activity
+            WHERE backend_xid IS NOT NULL AND xact_start IS NULL))");
   Settings s;
   s.wal_level = r.str(0, 0);
   s.max_slots = r.integer(0, 1);
@@ -45,6 +48,7 @@ Settings read_settings(pg::Connection& connection) {
   s.oldest_transaction_s = r.integer(0, 7);
   s.can_create = r.boolean(0, 8);
   s.can_make_temporary = r.boolean(0, 9);
+  s.unseen_transactions = r.integer(0, 10);
   return s;
 }
 
@@ -122,6 +126,10 @@ void check_source(const config::Config& config, const pg::ServerFacts& server, p
              cat("a transaction has been writing for ", settings.oldest_transaction_s,
                  " s: making the slot waits for it"),
              "find it: SELECT pid, xact_start, query FROM pg_stat_activity WHERE backend_xid IS NOT NULL");
+  check.that(settings.unseen_transactions == 0, "source transactions of others", "none is hidden",
+             Level::warn,
+             cat(settings.unseen_transactions, " are writing; how long, role ", server.role, " may not see"),
+             cat("GRANT pg_read_all_stats TO ", pg::quote_ident(server.role)));
 }
 
 bool may_set_replica_role(pg::Connection& connection) {
@@ -136,7 +144,8 @@ bool may_set_replica_role(pg::Connection& connection) {
   }
 }
 
-void check_target(const pg::ServerFacts& server, pg::Connection& connection, bool has_expressions,
+// Whether triggers and foreign keys can be held off.
+bool check_target(const pg::ServerFacts& server, pg::Connection& connection, bool has_expressions,
                   Findings& findings) {
   const Settings settings = read_settings(connection);
   Checks check(findings);
@@ -155,12 +164,14 @@ void check_target(const pg::ServerFacts& server, pg::Connection& connection, boo
              Level::fail,
              cat("role ", server.role, " may not make temporary tables, which checking expressions needs"),
              cat("GRANT TEMPORARY ON DATABASE ", database, " TO ", role));
-  check.that(may_set_replica_role(connection), "target session_replication_role",
+  const bool replica_role = may_set_replica_role(connection);
+  check.that(replica_role, "target session_replication_role",
              "replica: triggers and foreign keys do not fire for what walign applies", Level::warn,
              cat("role ", server.role,
                  " may not set session_replication_role: triggers and foreign keys fire, and "
                  "changes are applied in strict source order (slower)"),
              cat("GRANT SET ON PARAMETER session_replication_role TO ", role));
+  return replica_role;
 }
 
 void check_same_place(const Prepared& p, Findings& findings) {
@@ -244,7 +255,7 @@ Prepared prepare_with(const config::Config& config, pg::Connection& source, pg::
   p.source = pg::read_server(source);
   p.target = pg::read_server(target);
   check_source(config, p.source, source, p.findings);
-  check_target(p.target, target, has_expressions(config), p.findings);
+  const bool replica_role = check_target(p.target, target, has_expressions(config), p.findings);
   p.source_catalog = pg::read_tables(source);
   resolve_routes(config, target, p);
   const auto row = apply::read_stream(target, config.stream_name());
@@ -252,6 +263,9 @@ Prepared prepare_with(const config::Config& config, pg::Connection& source, pg::
   check_publications(config, p, started, source);
   check_same_place(p, p.findings);
   check_encodings(p, p.findings);
+  check_copy({config, p, source, target, replica_role}, p.findings);
+  const auto without_effect = settings_without_effect(config);
+  p.findings.insert(p.findings.end(), without_effect.begin(), without_effect.end());
   return p;
 }
 

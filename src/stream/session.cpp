@@ -152,17 +152,18 @@ bool Session::take(source::Item item) {
   return true;
 }
 
-void Session::tell_companion(std::optional<Xid> next) {
+void Session::tell_companion(std::optional<Next> next) {
   if (options_.companion == nullptr || applier_->pending() || applier_->in_transaction()) return;
   // A table is complete when the *stored* position has passed its last fence, so store it without delay.
   const Lsn reached = applied();
   const Lsn awaited = options_.companion->awaited();
   if (awaited.valid() && reached >= awaited && applier_->position() < awaited)
     applier_->store_progress(reached);
-  options_.companion->committed(applier_->position(), reached, next);
+  options_.companion->committed(applier_->position(), next ? std::max(reached, next->commit_lsn) : reached,
+                                next ? std::optional(next->xid) : std::nullopt);
 }
 
-void Session::meanwhile(std::optional<Xid> next) {
+void Session::meanwhile(const Next& next) {
   options_.stop->throw_if_raised();
   flush();
   tell_companion(next);
@@ -170,12 +171,12 @@ void Session::meanwhile(std::optional<Xid> next) {
 }
 
 // Rule 1 of walign/align.hpp: a commit can be decoded before it is visible. What has been taken is visible.
-Xid Session::pass_gate(std::uint32_t xid) {
+Xid Session::pass_gate(std::uint32_t xid, Lsn commit_lsn) {
   for (int tries = 0;; ++tries) {
     const Xid wide = Xid::widen(xid, gate_.xmax);
     if (gate_.inside(wide)) return wide;
     if (tries > 0) {
-      meanwhile(std::nullopt);
+      meanwhile({wide, commit_lsn});
       options_.stop->sleep_for(std::chrono::milliseconds(std::min(tries, 20)));
     }
     const auto r = source_sql_->exec("SELECT pg_catalog.pg_current_snapshot()");
@@ -187,10 +188,11 @@ Xid Session::pass_gate(std::uint32_t xid) {
 
 bool Session::take_judged(event::TransactionPart part) {
   auto& companion = *options_.companion;
-  const Xid xid = part.first() ? pass_gate(part.tx().xid()) : Xid::widen(part.tx().xid(), gate_.xmax);
+  const Xid xid =
+      part.first() ? pass_gate(part.tx().xid(), part.commit_lsn()) : Xid::widen(part.tx().xid(), gate_.xmax);
   auto judgement = companion.judge(part, xid);
   while (!judgement) {
-    meanwhile(xid);
+    meanwhile({xid, part.commit_lsn()});
     companion.wait(std::chrono::milliseconds(20));
     judgement = companion.judge(part, xid);
   }

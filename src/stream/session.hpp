@@ -36,10 +36,15 @@ class Session {
   bool take(source::Item item);  // false: the run's end is before it
   // The same while rows are copied beside the stream: through the gate, and judged.
   bool take_judged(event::TransactionPart part);
-  Xid pass_gate(std::uint32_t xid);
+  Xid pass_gate(std::uint32_t xid, Lsn commit_lsn);
+  // What the stream would bring next, if that is known: everything that committed before it was delivered.
+  struct Next {
+    Xid xid;
+    Lsn commit_lsn;
+  };
   // Between two looks at something that is not so yet: writes what was gathered, keeps house.
-  void meanwhile(std::optional<Xid> next);
-  void tell_companion(std::optional<Xid> next);
+  void meanwhile(const Next& next);
+  void tell_companion(std::optional<Next> next);
   [[nodiscard]] bool copying() const { return options_.companion != nullptr && options_.companion->active(); }
   void flush();
   bool idle();  // nothing came for a while; false: the run's end is here

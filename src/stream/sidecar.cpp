@@ -128,7 +128,10 @@ class Monitor {
     set(m, "walign_slot_safe", "1 while the slot has all the WAL it needs.",
         s.slot_wal_status == "reserved" || s.slot_wal_status == "extended" ? 1 : 0);
     set(m, "walign_connected", "1 while streaming.", s.connected ? 1 : 0);
-    set(m, "walign_phase", "1 for the phase the migration is in.", 1, {{"phase", s.phase}});
+    for (const char* phase : {"new", "backfilling", "streaming"}) {
+      set(m, "walign_phase", "1 for the phase the migration is in.", s.phase == phase ? 1 : 0,
+          {{"phase", phase}});
+    }
     if (s.dead_letters) {
       set(m, "walign_dead_letters", "Changes set aside, now.", static_cast<double>(*s.dead_letters));
     }
@@ -136,6 +139,7 @@ class Monitor {
         m.counter("walign_transactions_total", "Source transactions applied.", {{"direction", s.direction}}),
         static_cast<double>(s.transactions));
     for (const auto& table : s.tables) {
+      export_copy(m, table);
       const auto count = [&](const char* what, std::uint64_t value) {
         raise(m.counter("walign_rows_total", "Changes of rows, by what became of them.",
                         {{"table", cat(table.source, " -> ", table.target)},
@@ -149,6 +153,17 @@ class Monitor {
       count("dropped", table.books.dropped);
       count("dead_letter", table.books.dead_letters);
     }
+  }
+
+  static void export_copy(obs::Metrics& m, const TableStatus& table) {
+    const obs::Labels labels = {{"table", cat(table.source, " -> ", table.target)}};
+    const auto gauge = [&](const char* name, const char* help, const std::optional<std::int64_t>& value) {
+      if (value) set(m, name, help, static_cast<double>(*value), labels);
+    };
+    gauge("walign_backfill_rows", "Old rows copied.", table.rows_copied);
+    gauge("walign_backfill_rows_estimated", "Old rows that there are, about.", table.rows_estimated);
+    gauge("walign_chunks_done", "Chunks loaded, of a table that is being copied.", table.chunks_done);
+    gauge("walign_chunks", "Chunks of a table that is being copied, about.", table.chunks);
   }
 
   static void raise(obs::Counter& counter, double to) {

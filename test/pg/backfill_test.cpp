@@ -1,41 +1,26 @@
 // Old rows and the stream, together, on real servers.
-#include "walign/backfill.hpp"
-
 #include "support/awkward.hpp"
-#include "support/migration.hpp"
+#include "support/copying.hpp"
 
 using namespace walign;
 using namespace walign::test;
 
-namespace {
-
-class Copying : public Run {
- public:
-  explicit Copying(const Migration& m, stream::Until until = {}) : Run(m, until, false, backfill::make(false)) {}
-  void wait_until_copied(Millis timeout = 60s) {
-    if (!eventually([&] { return done() || (status().connected && status().phase == "streaming"); }, timeout)) {
-      throw std::runtime_error("not copied: " + status().last_error);
-    }
-  }
-};
-
-bool all_streaming(const stream::Status& status) {
-  return std::all_of(status.tables.begin(), status.tables.end(), [](const auto& t) { return t.state == "streaming"; });
-}
-
-}  // namespace
-
 TEST_CASE("rows that were there are copied, and changes go on") {
   Migration m;
-  m.both("CREATE TABLE t (id int PRIMARY KEY, v text); CREATE TABLE empty (id int PRIMARY KEY); "
-         "CREATE TABLE one (a text, b int, v text, PRIMARY KEY (a, b))");
-  m.source.exec("INSERT INTO t SELECT i, 'v' || i FROM generate_series(1, 10000) i; INSERT INTO one VALUES ('x', 1, NULL)");
+  m.both(
+      "CREATE TABLE t (id int PRIMARY KEY, v text); CREATE TABLE empty (id int PRIMARY KEY); "
+      "CREATE TABLE one (a text, b int, v text, PRIMARY KEY (a, b))");
+  m.source.exec(
+      "INSERT INTO t SELECT i, 'v' || i FROM generate_series(1, 10000) i; INSERT INTO one VALUES ('x', 1, "
+      "NULL)");
   m.tables = "  - public.t\n  - public.empty\n  - public.one\n";
   m.more = "backfill: { chunk_rows: 700 }\n";
   {
     Copying run(m);
     run.wait_until_copied();
-    m.source.exec("UPDATE t SET v = v || '!' WHERE id % 3 = 0; DELETE FROM t WHERE id % 7 = 0; INSERT INTO empty VALUES (1)");
+    m.source.exec(
+        "UPDATE t SET v = v || '!' WHERE id % 3 = 0; DELETE FROM t WHERE id % 7 = 0; INSERT INTO empty "
+        "VALUES (1)");
     m.source.exec("UPDATE t SET id = id + 20000 WHERE id < 100");
     run.catch_up(m.source);
     CHECK(m.equal("t"));
@@ -56,18 +41,25 @@ TEST_CASE("rows that were there are copied, and changes go on") {
 
 TEST_CASE("rows are copied through the mapping, filter included") {
   Migration m;
-  m.source.exec("CREATE TYPE mood AS ENUM ('sad', 'ok'); CREATE TABLE a (id int PRIMARY KEY, status text, cents int, m mood);"
-                "INSERT INTO a SELECT i, CASE i % 3 WHEN 0 THEN 'DRAFT' ELSE 'LIVE' END, i, 'ok' FROM generate_series(1, 3000) i");
+  m.source.exec(
+      "CREATE TYPE mood AS ENUM ('sad', 'ok'); CREATE TABLE a (id int PRIMARY KEY, status text, cents int, m "
+      "mood);"
+      "INSERT INTO a SELECT i, CASE i % 3 WHEN 0 THEN 'DRAFT' ELSE 'LIVE' END, i, 'ok' FROM "
+      "generate_series(1, 3000) i");
   m.target.exec("CREATE TABLE b (legacy bigint PRIMARY KEY, state text, price numeric(10,2), m text)");
-  m.tables = "  - { from: public.a, to: public.b, where: status <> 'DRAFT', columns: { legacy: id, state: { values: "
-             "{ LIVE: live }, from: status }, price: { sql: 'cents / 100.0' } } }\n";
+  m.tables =
+      "  - { from: public.a, to: public.b, where: status <> 'DRAFT', columns: { legacy: id, state: { values: "
+      "{ LIVE: live }, from: status }, price: { sql: 'cents / 100.0' } } }\n";
   m.more = "backfill: { chunk_rows: 500 }\n";
   Copying run(m);
   run.wait_until_copied();
-  m.source.exec("UPDATE a SET status = 'LIVE' WHERE id % 6 = 0; UPDATE a SET status = 'DRAFT' WHERE id % 10 = 1");
+  m.source.exec(
+      "UPDATE a SET status = 'LIVE' WHERE id % 6 = 0; UPDATE a SET status = 'DRAFT' WHERE id % 10 = 1");
   run.catch_up(m.source);
-  CHECK(m.equal("SELECT id::bigint, lower(status), (cents / 100.0)::numeric(10,2), m::text FROM a WHERE status <> 'DRAFT'",
-                "SELECT legacy, state, price, m FROM b"));
+  CHECK(
+      m.equal("SELECT id::bigint, lower(status), (cents / 100.0)::numeric(10,2), m::text FROM a WHERE status "
+              "<> 'DRAFT'",
+              "SELECT legacy, state, price, m FROM b"));
 }
 
 TEST_CASE("the awkward tables are copied under load") {

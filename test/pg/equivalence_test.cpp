@@ -217,7 +217,7 @@ TEST_CASE("a batch is the same as its transactions one by one, and as SQL over t
   pair.start();
   const unsigned only = number("WALIGN_SEED", 0);
   const unsigned first = only != 0 ? only : 1;
-  const unsigned last = only != 0 ? only : number("WALIGN_ROUNDS", 25);
+  const unsigned last = only != 0 ? only : number("WALIGN_ROUNDS", 55);
   for (unsigned seed = first; seed <= last; ++seed) {
     INFO("WALIGN_SEED=" << seed);
     Writer writer(seed);

@@ -91,7 +91,8 @@ pg::Connection connect(const std::string& name) {
 
 constexpr const char* kLetters = "public.letters()";
 constexpr const char* kNumeric = R"(CASE floor(random() * 4)::int
-  WHEN 0 THEN public.one_of('NaN', 'Infinity', '-Infinity', '0', '0.00', '-0.5', '1', '1.0', '1.00', '-1', '-1.0')::numeric
+  WHEN 0 THEN public.one_of('NaN', 'Infinity', '-Infinity', '0', '0.00', '-0.5', '1', '1.0', '1.00', '-1', '-1.0')
+           ::numeric
   WHEN 1 THEN round((random() * 6 - 3)::numeric, floor(random() * 4)::int)
   WHEN 2 THEN round((random() * 200 - 100)::numeric, floor(random() * 6)::int)
   ELSE (random() * 2 - 1)::numeric * power(10::numeric, floor(random() * 60 - 30)) END)";
@@ -286,18 +287,25 @@ std::vector<Counts> counts_of(Sql& db, const Case& c) {
 
 void check_locate(KeyOrder& order, const std::vector<Key>& keys, const std::vector<Key>& probes,
                   const std::vector<Counts>& expected) {
-  for (const bool after : {false, true}) {
-    std::vector<Bound> bounds;
-    for (const Key& key : keys) bounds.push_back({key, after});
-    auto some = pointers(bounds);
-    const auto found = order.locate(pointers(probes), some);
-    std::shuffle(some.begin(), some.end(), std::mt19937(7));  // NOLINT(cert-msc51-cpp): the same every time
-    CHECK(order.locate(pointers(probes), some) == found);
-    REQUIRE(found.size() == expected.size());
-    for (std::size_t i = 0; i < found.size(); ++i) {
-      INFO("probe " << join(probes[i], " | ") << (after ? ", bounds after" : ", bounds before"));
-      CHECK(found[i] == (after ? expected[i].below : expected[i].at_or_below));
-    }
+  std::vector<Bound> before, after;
+  for (const Key& key : keys) {
+    before.push_back({key, false});
+    after.push_back({key, true});
+  }
+  auto mixed = pointers(before);
+  for (const Bound& bound : after) mixed.push_back(&bound);
+  std::shuffle(mixed.begin(), mixed.end(), std::mt19937(7));  // NOLINT(cert-msc51-cpp): the same every time
+  const auto below_before = order.locate(pointers(probes), pointers(before));
+  const auto below_after = order.locate(pointers(probes), pointers(after));
+  const auto below_mixed = order.locate(pointers(probes), mixed);
+  REQUIRE(below_before.size() == expected.size());
+  REQUIRE(below_after.size() == expected.size());
+  REQUIRE(below_mixed.size() == expected.size());
+  for (std::size_t i = 0; i < expected.size(); ++i) {
+    INFO("probe " << join(probes[i], " | "));
+    CHECK(below_before[i] == expected[i].at_or_below);
+    CHECK(below_after[i] == expected[i].below);
+    CHECK(below_mixed[i] == expected[i].at_or_below + expected[i].below);
   }
 }
 

@@ -1,10 +1,10 @@
 // Resident memory at full speed, rows of 10 kB: many transactions, and one that is larger than the bound.
+#include <csignal>
+
 #include "support/catch.hpp"
 #include "support/compare.hpp"
 #include "support/migration_files.hpp"
 #include "support/server.hpp"
-
-#include <csignal>
 
 using namespace walign::test;
 
@@ -27,13 +27,15 @@ TEST_CASE("memory stays under 256 MiB with rows of 10 kB at full speed") {
   Sql from = source.create_database("app");
   Sql to = target.create_database("app");
   for (Sql* db : {&from, &to}) {
-    db->exec("CREATE TABLE t (id int PRIMARY KEY, n int, v text); ALTER TABLE t ALTER v SET STORAGE EXTERNAL");
+    db->exec(
+        "CREATE TABLE t (id int PRIMARY KEY, n int, v text); ALTER TABLE t ALTER v SET STORAGE EXTERNAL");
   }
   MigrationFiles files("memory", source.url("app"), target.url("app"), "  - public.t\n");
   REQUIRE(run(files.command({"run", "--until-caught-up"})).code == 0);
   from.exec(
       "CREATE PROCEDURE fill(first int, transactions int, rows int) LANGUAGE plpgsql AS $$ BEGIN "
-      "FOR i IN 0 .. transactions - 1 LOOP INSERT INTO t SELECT first + i * rows + g, 0, repeat(md5((i + g)::text), 320) "
+      "FOR i IN 0 .. transactions - 1 LOOP INSERT INTO t SELECT first + i * rows + g, 0, repeat(md5((i + "
+      "g)::text), 320) "
       "FROM generate_series(0, rows - 1) g; COMMIT; END LOOP; END $$");
   from.exec("CALL fill(0, 2000, 10)");
   from.exec("CALL fill(1000000, 1, 20000)");  // one transaction of 200 MB
@@ -42,8 +44,8 @@ TEST_CASE("memory stays under 256 MiB with rows of 10 kB at full speed") {
   Process walign(files.command({"run"}));
   REQUIRE(walign.wait_for_output("streaming"));
   const bool arrived = eventually(
-      [&] { return !walign.running() || to.scalar<int>("SELECT count(*)::int FROM t WHERE n = 1") == 20000; }, 40s,
-      200ms);
+      [&] { return !walign.running() || to.scalar<int>("SELECT count(*)::int FROM t WHERE n = 1") == 20000; },
+      40s, 200ms);
   INFO(walign.err());
   REQUIRE(arrived);
   REQUIRE(walign.running());

@@ -191,7 +191,11 @@ enum class Mode { early, aligned };
 class Copy {
  public:
   Copy(Source& source, int keys, int chunks, Mode mode, Without without)
-      : source_(source), mode_(mode), without_(std::move(without)), birth_(source.birth()), position_(source.wal.size()) {
+      : source_(source),
+        mode_(mode),
+        without_(std::move(without)),
+        birth_(source.birth()),
+        position_(source.wal.size()) {
     std::set<int> cuts;
     while (static_cast<int>(cuts.size()) < chunks - 1) cuts.insert(1 + source.below(keys - 1));
     int from = 0;
@@ -208,7 +212,8 @@ class Copy {
 
   [[nodiscard]] bool reading() const { return reading_.has_value(); }
   [[nodiscard]] bool loaded() const {
-    return std::all_of(chunks_.begin(), chunks_.end(), [](const Chunk& c) { return c.state == ChunkState::loaded; });
+    return std::all_of(chunks_.begin(), chunks_.end(),
+                       [](const Chunk& c) { return c.state == ChunkState::loaded; });
   }
   [[nodiscard]] bool done() const { return loaded() && position_ == source_.wal.size(); }
   [[nodiscard]] const Table& rows() const { return rows_; }
@@ -267,7 +272,9 @@ class Copy {
     Lsn fence;
   };
 
-  static bool in_flight_with_data(const Chunk& c) { return c.state == ChunkState::in_flight && c.data.has_value(); }
+  static bool in_flight_with_data(const Chunk& c) {
+    return c.state == ChunkState::in_flight && c.data.has_value();
+  }
 
   // Everything that ends at or below this has been applied.
   [[nodiscard]] Lsn delivered() const {
@@ -305,7 +312,8 @@ class Copy {
     if (change.kind == Change::Kind::move) {
       switch (judge_move(view(change.key), view(change.new_key), xid)) {
         case MoveVerdict::update: return apply_change(rows_, change);
-        case MoveVerdict::insert_new: return apply_change(rows_, {Change::Kind::insert, change.new_key, 0, change.value});
+        case MoveVerdict::insert_new:
+          return apply_change(rows_, {Change::Kind::insert, change.new_key, 0, change.value});
         case MoveVerdict::delete_old: return apply_change(rows_, {Change::Kind::remove, change.key, 0, 0});
         case MoveVerdict::drop:
         case MoveVerdict::wait: return true;  // wait: only without rule 4
@@ -357,7 +365,7 @@ std::string finish(Source& source, Copy& copy) {
 }
 
 struct Outcome {
-  std::string wrong;          // empty: exact
+  std::string wrong;  // empty: exact
   bool done_under_load = false;
 };
 
@@ -369,16 +377,37 @@ Outcome simulate(unsigned seed, Mode mode, const Without& without, int steps) {
   Outcome outcome;
   for (int t = 0; t < steps && !outcome.done_under_load; ++t) {
     switch (source.below(50)) {
-      case 0: case 1: case 2: case 3: case 4: case 5: source.begin(); break;
-      case 28: case 29: case 30: case 31: case 32: source.commit(); break;
-      case 33: case 34: case 35: case 36: source.show(); break;
-      case 37: case 38: case 39: case 40:
+      case 0:
+      case 1:
+      case 2:
+      case 3:
+      case 4:
+      case 5: source.begin(); break;
+      case 28:
+      case 29:
+      case 30:
+      case 31:
+      case 32: source.commit(); break;
+      case 33:
+      case 34:
+      case 35:
+      case 36: source.show(); break;
+      case 37:
+      case 38:
+      case 39:
+      case 40:
         if (copy) copy->take(source.below(8));
         break;
-      case 41: case 42: case 43: case 44: case 45:
+      case 41:
+      case 42:
+      case 43:
+      case 44:
+      case 45:
         if (copy && copy->reading()) copy->read();
         break;
-      case 46: case 47: case 48:
+      case 46:
+      case 47:
+      case 48:
         for (int i = 0; copy && i < 3; ++i) {
           if (outcome.wrong = copy->step(); !outcome.wrong.empty()) return outcome;
         }
@@ -401,7 +430,8 @@ constexpr unsigned kRuns = 2000;
 
 int count_wrong(Mode mode, const Without& without) {
   int wrong = 0;
-  for (unsigned seed = 1; seed <= kRuns; ++seed) wrong += simulate(seed, mode, without, 500).wrong.empty() ? 0 : 1;
+  for (unsigned seed = 1; seed <= kRuns; ++seed)
+    wrong += simulate(seed, mode, without, 500).wrong.empty() ? 0 : 1;
   return wrong;
 }
 
@@ -421,8 +451,8 @@ TEST_CASE("taking any one rule away makes copies wrong") {
   for (const Mode mode : {Mode::early, Mode::aligned}) {
     for (const Rule rule : {Rule::gate, Rule::birth, Rule::announce, Rule::wait, Rule::inside}) {
       const int wrong = count_wrong(mode, {rule});
-      INFO("rule " << static_cast<int>(rule) + 1 << (mode == Mode::early ? ", early" : ", aligned") << ": " << wrong
-                   << " of " << kRuns);
+      INFO("rule " << static_cast<int>(rule) + 1 << (mode == Mode::early ? ", early" : ", aligned") << ": "
+                   << wrong << " of " << kRuns);
       CHECK(wrong > 0);
     }
   }

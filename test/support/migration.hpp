@@ -151,10 +151,12 @@ class Run {
   }
   obs::Metrics metrics;
 
- private:
+ protected:
   void throw_if_failed() const {
     if (done() && error_) throw std::runtime_error(error_->describe());
   }
+
+ private:
   Interrupt stop_;
   std::unique_ptr<stream::Companion> companion_;
   std::unique_ptr<stream::Sidecar> sidecar_;

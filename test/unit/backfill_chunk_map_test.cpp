@@ -228,10 +228,7 @@ TEST_CASE("two texts of one key leave an empty range in which no key is found") 
   CHECK(map.chunks()[2].range == Range{{Key{"05"}, false}, {Key{"05"}, true}});
 
   // And the map can be made again from such pieces, whichever comes first.
-  auto records = pieces;
-  records.push_back(loaded_chunk({Key{"05"}, false}, {Key{"05"}, true}));
-  std::reverse(records.begin(), records.end());
-  const ChunkMap again(records, order);
+  const ChunkMap again({loaded_chunk({Key{"05"}, false}, {Key{"05"}, true}), pieces[1], pieces[0]}, order);
   CHECK(text_of(again) ==
         "* .. 5-: pending; 5- .. 05-: loaded; 05- .. 05+: loaded; 05+ .. 9-: loaded; 9- .. *: pending");
 }

@@ -124,11 +124,13 @@ class Walk {
 
   // What a new process makes of the records on the target.
   void restart() {
-    std::vector<ChunkRecord> records;
+    std::vector<const ChunkRecord*> on_target;
     for (const ChunkRecord& chunk : map_.chunks()) {
-      if (chunk.state == ChunkState::loaded) records.push_back(chunk);
+      if (chunk.state == ChunkState::loaded) on_target.push_back(&chunk);
     }
-    std::shuffle(records.begin(), records.end(), random_);
+    std::shuffle(on_target.begin(), on_target.end(), random_);
+    std::vector<ChunkRecord> records;
+    for (const ChunkRecord* chunk : on_target) records.push_back(*chunk);
     map_ = ChunkMap(records, order_);
     in_flight_.clear();
     for (Cell& cell : cells_) {

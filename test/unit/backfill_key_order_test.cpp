@@ -78,7 +78,7 @@ TEST_CASE("uuid, boolean and text are compared by bytes") {
                                      {"00000000-0000-0000-0000-00000000000a"},
                                      {"9fffffff-0000-0000-0000-000000000000"},
                                      {"a0000000-0000-0000-0000-000000000000"}});
-  check_ascending(Comparison::boolean, {{"f"}, {"t"}});
+  check_ascending(Comparison::boolean, {{"f", "false"}, {"t", "true"}});
   check_ascending(Comparison::c_text,
                   {{""}, {" "}, {"A"}, {"AB"}, {"Z"}, {"a"}, {"a "}, {"z"}, {"\x7f"}, {"é"}, {"中"}, {"😀"}});
 }

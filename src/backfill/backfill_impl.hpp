@@ -1,0 +1,103 @@
+// Copyright the walign authors. SPDX-License-Identifier: Apache-2.0
+//
+// The inside of backfill, shared by the files that make it: backfill.cpp (a session, and what the loop tells),
+// judge.cpp (what the loop asks), workers.cpp.
+#pragma once
+
+#include <thread>
+
+#include "table_copy.hpp"
+#include "walign/backfill.hpp"
+
+namespace walign::backfill {
+
+using Judgement = stream::Companion::Judgement;
+using Tables = std::vector<std::unique_ptr<TableCopy>>;
+
+class Backfill final : public stream::Companion {
+ public:
+  explicit Backfill(bool no_backfill) : no_backfill_(no_backfill) {}
+  ~Backfill() override { stop_workers(); }
+
+  void start(const Session& session) override;
+  void stop() override { stop_workers(); }
+  [[nodiscard]] bool active() const override {
+    const std::lock_guard lock(mutex_);
+    return std::any_of(tables_.begin(), tables_.end(), [](const auto& t) { return !t->complete; });
+  }
+  std::optional<Judgement> judge(const event::TransactionPart& part, Xid xid) override;
+  void committed(Lsn position, Lsn reached, std::optional<Xid> next) override;
+  [[nodiscard]] Lsn awaited() const override;
+  void wait(std::chrono::milliseconds timeout) override;
+  void check() override {
+    const std::lock_guard lock(mutex_);
+    if (failure_) std::rethrow_exception(failure_);
+  }
+  void report(stream::Status& status) const override;
+  void pause(bool paused) override {
+    const std::lock_guard lock(mutex_);
+    paused_ = paused;
+    changed_.notify_all();
+  }
+  void lag(std::int64_t bytes) override {
+    const std::lock_guard lock(mutex_);
+    lag_bytes_ = bytes;
+    changed_.notify_all();
+  }
+
+ private:
+  // ---- the loop's thread
+  std::unique_ptr<TableCopy> make_table(const Session& session, const mapping::Route& route,
+                                        pg::Connection& target, const CopyRow& row);
+  CopyRow new_copy(const Session& session, const mapping::Route& route, pg::Connection& target, bool begins);
+  void find_chunks(std::vector<KeyedChange>& changes, std::map<TableCopy*, std::uint64_t>& versions);
+  bool judge_truncates(const event::TransactionPart& part, std::set<TableCopy*>& truncated);
+  std::optional<Judgement> judge_located(const event::TransactionPart& part,
+                                         const std::vector<KeyedChange>& changes, Xid xid);
+  void punch(TableCopy& table, const Key& key, Lsn commit_lsn, Judgement& out);
+  void begin_again(TableCopy& table, Judgement& out);
+  // Until the transaction that changes its chunks is committed on the target: no other ends past its commit record
+  // and not past its end.
+  static void freeze(TableCopy& table, Lsn commit_lsn) {
+    table.frozen = true;
+    table.frozen_at = commit_lsn;
+  }
+  bool in_the_way(Xid xid) const;
+  void forget_removed(const std::vector<mapping::Route>& routes, const std::vector<CopyRow>& rows);
+  void finish_table(TableCopy& table);
+  void stop_workers();
+
+  // ---- the workers' threads
+  void work();
+  void work_until_stopped();
+  TableCopy* claim(std::unique_lock<std::mutex>& lock, Range& range);
+  void copy_chunk(Copier& copier, TableCopy& table, Range range);
+  bool announce(TableCopy& table, const Range& range, const std::function<std::pair<Snapshot, Lsn>()>& look);
+  bool wait_for_alignment(TableCopy& table, const Range& range, bool& past_fence);
+  bool may_try_again(TableCopy& table, const Error& error, bool past_fence) const;
+  bool over_rate();
+
+  const bool no_backfill_;
+  const config::Config* config_ = nullptr;
+  obs::Metrics* metrics_ = nullptr;
+  CopierOptions copier_options_;
+  std::unique_ptr<Interrupt> cancel_;
+  std::unique_ptr<pg::Connection> source_;  // of the loop's thread
+  std::unique_ptr<pg::Connection> target_;
+  std::vector<std::thread> workers_;
+
+  mutable std::mutex mutex_;  // all below
+  std::condition_variable changed_;
+  Tables tables_;
+  std::vector<std::pair<const TableCopy*, Range>> may_load_;  // at their aligned moment now
+  std::vector<std::pair<const TableCopy*, Range>> ready_;     // read, waiting for it
+  std::exception_ptr failure_;
+  bool stopping_ = false;
+  bool paused_ = false;
+  std::int64_t lag_bytes_ = 0;
+  Lsn reached_;  // as of committed()
+  std::chrono::steady_clock::time_point rate_since_;
+  std::int64_t rows_since_ = 0;
+};
+
+}  // namespace walign::backfill

@@ -1,0 +1,160 @@
+// Copyright the walign authors. SPDX-License-Identifier: Apache-2.0
+#include "backfill_impl.hpp"
+
+namespace walign::backfill {
+
+// ----------------------------------------------------------------------------------------- the workers
+
+void Backfill::work() {
+  try {
+    work_until_stopped();
+  } catch (const Error& error) {
+    const std::lock_guard lock(mutex_);
+    if (!stopping_ && !failure_) failure_ = std::current_exception();
+    changed_.notify_all();
+  }
+}
+
+void Backfill::work_until_stopped() {
+  Copier copier(copier_options_);
+  for (;;) {
+    Range range;
+    TableCopy* table = nullptr;
+    {
+      std::unique_lock lock(mutex_);
+      table = claim(lock, range);
+    }
+    if (table == nullptr) return;
+    copy_chunk(copier, *table, range);
+  }
+}
+
+// The next pending range of a table whose ranges nobody is choosing at the moment; null when the end has come.
+TableCopy* Backfill::claim(std::unique_lock<std::mutex>& lock, Range& range) {
+  for (;;) {
+    if (stopping_ || std::all_of(tables_.begin(), tables_.end(), [](const auto& t) { return t->complete; })) {
+      return nullptr;
+    }
+    const bool held = paused_ || lag_bytes_ > config_->backfill.pause_above_lag_bytes || over_rate();
+    for (auto& table : tables_) {
+      if (held || table->complete || table->planning || table->frozen) continue;
+      const auto pending = table->map.first_pending();
+      if (!pending) continue;
+      table->planning = true;
+      range = *pending;
+      return table.get();
+    }
+    changed_.wait_for(lock, std::chrono::milliseconds(100));
+  }
+}
+
+bool Backfill::over_rate() {
+  if (config_->backfill.max_rows_per_second == 0) return false;
+  const auto rate = static_cast<double>(config_->backfill.max_rows_per_second);
+  const auto now = std::chrono::steady_clock::now();
+  const double allowed = rate * std::chrono::duration<double>(now - rate_since_).count();
+  const auto done = static_cast<double>(rows_since_);
+  if (allowed > done + rate) {  // what was not used is not saved up
+    rate_since_ = now;
+    rows_since_ = 0;
+  }
+  return done > allowed;
+}
+
+bool Backfill::announce(TableCopy& table, const Range& range,
+                        const std::function<std::pair<Snapshot, Lsn>()>& look) {
+  const std::lock_guard lock(mutex_);
+  table.planning = false;
+  changed_.notify_all();
+  if (table.frozen || stopping_) return false;
+  const auto [snapshot, fence] = look();
+  return align::may_serve(snapshot, table.birth) && table.map.announce(range, snapshot, fence);
+}
+
+// False: it is not worth waiting for any more.
+bool Backfill::wait_for_alignment(TableCopy& table, const Range& range, bool& past_fence) {
+  std::unique_lock lock(mutex_);
+  const std::pair<const TableCopy*, Range> me{&table, range};
+  ready_.push_back(me);
+  changed_.notify_all();
+  changed_.wait(lock, [&] {
+    return stopping_ || table.frozen || std::find(may_load_.begin(), may_load_.end(), me) != may_load_.end();
+  });
+  std::erase(ready_, me);
+  std::erase(may_load_, me);
+  if (stopping_) throw Error(ErrorKind::interrupted, "interrupted", "start the command again to go on");
+  for (const auto& chunk : table.map.chunks())
+    past_fence = past_fence || (chunk.range == range && chunk.fence <= reached_);
+  return !table.frozen;
+}
+
+// Before the fence another row, not yet caught up, can still have this unique value: later it will not. After it,
+// only if visibility was exchanged under another chunk as well, and never for long.
+bool Backfill::may_try_again(TableCopy& table, const Error& error, bool past_fence) const {
+  constexpr int kMostViolations = 5;
+  if (error.sqlstate() != "23505" || !table.plan.at_aligned_moment) return false;
+  return !past_fence || ++table.violations < kMostViolations;
+}
+
+namespace {
+
+// A row that the target does not take.
+Error explained(const Error& error, const TableCopy& table) {
+  const std::string state = error.sqlstate().substr(0, 2);
+  if (state != "22" && state != "23") return error.in(table.route().label());
+  return Error(ErrorKind::conflict,
+               cat(table.route().label(), ": old rows cannot be copied: ", error.message()),
+               "change these rows on the source, or the constraint or mapping on the target, and run again: "
+               "what was "
+               "copied stays, and the rest is read again")
+      .with_sqlstate(error.sqlstate());
+}
+
+}  // namespace
+
+void Backfill::copy_chunk(Copier& copier, TableCopy& table, Range range) {
+  bool announced = false;
+  bool past_fence = false;
+  try {
+    if (const auto cut = copier.find_cut(table.plan, range)) {
+      const std::lock_guard lock(mutex_);
+      if (table.map.split_pending(range.lower, *cut)) range.upper = *cut;
+    }
+    CopySteps steps;
+    steps.announce = [&](const auto& look) { return announced = announce(table, range, look); };
+    steps.wait_for_alignment = [&] { return wait_for_alignment(table, range, past_fence); };
+    steps.progress = [&](std::int64_t bytes) {
+      if (metrics_ != nullptr) {
+        metrics_->counter("walign_backfill_bytes_total", "Bytes of old rows read from the source.")
+            .add(static_cast<double>(bytes));
+      }
+    };
+    const auto rows = copier.copy(table.plan, range, steps);
+    const std::lock_guard lock(mutex_);
+    if (rows && table.map.loaded(range, *rows)) {
+      table.rows_copied += *rows;
+      rows_since_ += *rows;
+      table.violations = 0;
+    } else if (announced) {
+      table.map.failed(range);
+    }
+    changed_.notify_all();
+    if (rows) return;
+  } catch (const Error& error) {
+    {
+      const std::lock_guard lock(mutex_);
+      if (announced) {
+        table.map.failed(range);
+      } else {
+        table.planning = false;
+      }
+      changed_.notify_all();
+      if (!may_try_again(table, error, past_fence)) throw explained(error, table);
+    }
+    copier.forget();
+  }
+  // Not this chunk now: the slot's birth is too near, or a TRUNCATE is being passed.
+  cancel_->sleep_for(std::chrono::milliseconds(20));
+}
+
+}  // namespace walign::backfill

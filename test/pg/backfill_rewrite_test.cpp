@@ -1,0 +1,148 @@
+// Tables that are rewritten or emptied while they are copied: neither is MVCC.
+#include "support/copying.hpp"
+
+using namespace walign;
+using namespace walign::test;
+
+TEST_CASE("a table that is rewritten between the plan and the read is copied whole") {
+  Migration m;
+  m.both("CREATE TABLE t (id int PRIMARY KEY, v varchar(10), w text)");
+  m.source.exec("INSERT INTO t SELECT i, 'v' || i, 'w' FROM generate_series(1, 3000) i");
+  m.tables = "  - public.t\n";
+  m.more = "backfill: { chunk_rows: 20, workers: 2 }\n";
+  Copying run(m);
+  {
+    const Writer rewriter(
+        m.source.conninfo(),
+        [n = 0](Sql& sql) mutable {
+          switch (n++ % 4) {
+            case 0: return sql.exec("ALTER TABLE t ALTER v TYPE varchar(10) USING v || ''");
+            case 1: return sql.exec("VACUUM FULL t");
+            case 2: return sql.exec("CLUSTER t USING t_pkey");
+            default: return sql.exec("ALTER TABLE t ALTER w TYPE text USING w || ''");
+          }
+        },
+        1ms);
+    const Writer writer(
+        m.source.conninfo(),
+        [n = 0](Sql& sql) mutable {
+          ++n;
+          sql.exec("UPDATE t SET v = 'n" + std::to_string(n) +
+                   "' WHERE id = " + std::to_string(n * 7 % 3000));
+        },
+        1ms);
+    run.wait_until_copied();
+    CHECK(rewriter.steps() > 10);
+  }
+  run.catch_up(m.source);
+  CHECK(m.equal("t"));
+}
+
+TEST_CASE("a table that is truncated again and again while it is copied ends equal, without a deadlock") {
+  Migration m;
+  const bool unique = GENERATE(false, true);
+  CAPTURE(unique);
+  m.both(std::string("CREATE TABLE t (id int PRIMARY KEY, u int") + (unique ? " UNIQUE" : "") +
+         "); CREATE TABLE other (id int PRIMARY KEY, n int)");
+  m.source.exec(
+      "INSERT INTO t SELECT i, i FROM generate_series(1, 2000) i; INSERT INTO other SELECT i, 0 FROM "
+      "generate_series(1, 2000) i");
+  m.tables = "  - public.t\n  - public.other\n";
+  m.more = "backfill: { chunk_rows: 50, workers: 2 }\n";
+  Copying run(m);
+  {
+    Writer writer(m.source.conninfo(), [n = 0](Sql& sql) mutable {
+      const auto id = std::to_string(++n % 2000);
+      sql.exec("UPDATE other SET n = n + 1 WHERE id = " + id + "; UPDATE t SET u = -u WHERE id = " + id);
+      sql.exec("INSERT INTO t VALUES (" + std::to_string(10000 + n) + ", " + std::to_string(10000 + n) + ")");
+    });
+    for (int i = 0; i < 60; ++i) {
+      m.source.exec(i % 3 == 0
+                        ? "BEGIN; INSERT INTO t VALUES (-1, -1); TRUNCATE t; INSERT INTO t SELECT i, i FROM "
+                          "generate_series(1, 300) i; UPDATE t SET id = -id WHERE id < 20; COMMIT"
+                        : "TRUNCATE t; INSERT INTO t SELECT i, i FROM generate_series(1, 700) i");
+      std::this_thread::sleep_for(Millis(i * 7 % 40));
+    }
+    writer.stop();
+  }
+  run.wait_until_copied();
+  run.catch_up(m.source);
+  CHECK(m.equal("t"));
+  CHECK(m.equal("other"));
+  for (const auto& table : run.status().tables) CHECK(table.books.balance());
+  // Nothing of it is left to be found by the next start.
+  CHECK(m.target.scalar<int>("SELECT count(*)::int FROM walign.chunk") == 0);
+}
+
+TEST_CASE("a TRUNCATE that was committed before a chunk was read, and is decoded after") {
+  Migration m;
+  // Loaded at the aligned moment, which is behind the TRUNCATE.
+  m.both("CREATE TABLE t (id int PRIMARY KEY, u int UNIQUE)");
+  m.source.exec("INSERT INTO t SELECT i, i FROM generate_series(1, 500) i");
+  m.tables = "  - public.t\n";
+  m.more = "backfill: { chunk_rows: 50, workers: 2 }\n";
+  Copying run(m, Copy::paused);
+  run.wait_until_streaming();
+  run.sidecar().pause_apply();
+  std::this_thread::sleep_for(300ms);
+  m.source.exec("TRUNCATE t; INSERT INTO t SELECT i, -i FROM generate_series(1, 300) i");
+  run.resume();
+  std::this_thread::sleep_for(500ms);
+  run.sidecar().resume_apply();
+  run.wait_until_copied();
+  run.catch_up(m.source);
+  CHECK(m.equal("t"));
+}
+
+TEST_CASE("a TRUNCATE in a large transaction, and walign ends while it copies again") {
+  Migration m;
+  m.both("CREATE TABLE t (id int PRIMARY KEY, v text); CREATE TABLE other (id int PRIMARY KEY)");
+  m.source.exec("INSERT INTO t SELECT i, 'v' FROM generate_series(1, 500) i");
+  m.tables = "  - public.t\n  - public.other\n";
+  m.more = "backfill: { chunk_rows: 100, workers: 1 }\napply: { max_batch_rows: 100 }\n";
+  {
+    Copying run(m);
+    REQUIRE(eventually([&] {
+      return run.status().connected && m.target.scalar<int>("SELECT count(*)::int FROM walign.chunk") >= 2;
+    }));
+    run.pause();
+    std::this_thread::sleep_for(200ms);
+    m.source.exec(
+        "BEGIN; INSERT INTO other SELECT generate_series(1, 50000); TRUNCATE t; INSERT INTO t SELECT i, "
+        "'new' "
+        "FROM generate_series(1, 400) i; COMMIT");
+    run.catch_up(m.source);
+    CHECK(m.target.scalar<int>("SELECT count(*)::int FROM walign.chunk") == 0);
+    run.stop();
+  }
+  Copying run(m);
+  run.wait_until_copied();
+  run.catch_up(m.source);
+  CHECK(m.equal("t"));
+  CHECK(m.equal("other"));
+}
+
+TEST_CASE("a partition is truncated while its table is copied, and the others stay") {
+  Migration m;
+  m.both(
+      "CREATE TABLE p (id int, day int, v text, PRIMARY KEY (id, day)) PARTITION BY RANGE (day);"
+      "CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (0) TO (10);"
+      "CREATE TABLE p2 PARTITION OF p FOR VALUES FROM (10) TO (20)");
+  m.source.exec("INSERT INTO p SELECT i, i % 20, 'v' FROM generate_series(1, 3000) i");
+  m.tables = "  - public.p\n";
+  m.more = "backfill: { chunk_rows: 50, workers: 2 }\n";
+  Copying run(m);
+  REQUIRE(eventually(
+      [&] { return run.status().connected && m.target.scalar<int>("SELECT count(*)::int FROM p") > 500; }));
+  for (int i = 0; i < 10; ++i) {
+    m.source.exec(
+        "BEGIN; UPDATE p SET v = 'w' WHERE id % 3 = 0; TRUNCATE p1; COMMIT; UPDATE p SET day = day - 10 "
+        "WHERE "
+        "id % 20 = 15; INSERT INTO p SELECT i, i % 20, 'x' FROM generate_series(1, 500) i ON CONFLICT DO "
+        "NOTHING");
+    std::this_thread::sleep_for(30ms);
+  }
+  run.wait_until_copied();
+  run.catch_up(m.source);
+  CHECK(m.equal("p"));
+}

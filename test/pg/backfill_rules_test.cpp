@@ -1,0 +1,318 @@
+// The rules of alignment on real servers: commits that are decoded before they are visible, transactions that are
+// older than the slot or the publication, commits that a crash takes back, and an idle source.
+#include <future>
+
+#include "support/copying.hpp"
+
+using namespace walign;
+using namespace walign::test;
+
+namespace {
+
+// A statement on a thread of its own, whose commit may take its time.
+class Hanging {
+ public:
+  Hanging(Sql& sql, const std::string& statements)
+      : done_(std::async(std::launch::async, [&sql, statements] { sql.exec(statements); })) {}
+  void finish() { done_.get(); }
+
+ private:
+  std::future<void> done_;
+};
+
+// A source whose commits are flushed and decoded, and not visible, until a standby answers that does not exist:
+// those made under synchronous_commit = on. All others are as usual.
+struct Stalled {
+  Stalled() {
+    m.source = server.create_database("app");
+    m.source_url = server.url("app");
+    m.both("CREATE TABLE t (id int PRIMARY KEY, v text)");
+    m.source.exec("INSERT INTO t SELECT i, 'old' FROM generate_series(1, 1000) i");
+    m.tables = "  - public.t\n";
+    m.more = "backfill: { chunk_rows: 100 }\n";
+  }
+  // Decoded, and not visible.
+  Hanging hang(Sql& sql, const std::string& statements) {
+    Hanging hanging(sql, "SET synchronous_commit = on; " + statements);
+    REQUIRE(eventually([&] {
+      return m.source.scalar<bool>(
+          "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event = 'SyncRep')");
+    }));
+    return hanging;
+  }
+  // The standby is given up.
+  void answer() { server.set("synchronous_standby_names", ""); }
+  void wait_until_received(Run& run) {
+    const auto end = *Lsn::parse(m.source.scalar("SELECT pg_current_wal_flush_lsn()::text"));
+    REQUIRE(eventually([&] { return run.status().received >= end.without_page_header(); }));
+    std::this_thread::sleep_for(200ms);  // and taken, if it were
+  }
+  int chunks() { return m.target.scalar<int>("SELECT count(*)::int FROM walign.chunk"); }
+
+  Server server{{.name = "stalled",
+                 .settings = {"synchronous_standby_names = 'nobody'", "synchronous_commit = local"}}};
+  Migration m;
+};
+
+std::string xid_of(Sql& sql) { return sql.scalar("SELECT pg_current_xact_id()::xid::text"); }
+
+// Three transactions around the making of a slot: `first` and `second` are waited for, and what `late` writes
+// commits after the second began and before the slot's consistent point, and is not visible yet then.
+class Birth {
+ public:
+  explicit Birth(Stalled& stalled)
+      : stalled_(stalled), first_(connect()), second_(connect()), late_(connect()) {
+    first_.exec("BEGIN");
+    xid_ = xid_of(first_);
+  }
+  // While the slot is being made.
+  Hanging go_through() {
+    wait_for_slot();
+    second_.exec("BEGIN");
+    xid_ = xid_of(second_);
+    first_.exec("ROLLBACK");
+    wait_for_slot();
+    auto hanging = stalled_.hang(
+        late_, "BEGIN; UPDATE t SET v = 'late' WHERE id = 500; INSERT INTO t VALUES (5000, 'late'); COMMIT");
+    second_.exec("ROLLBACK");
+    return hanging;
+  }
+
+ private:
+  [[nodiscard]] Sql connect() const { return Sql(stalled_.server.conninfo("app")); }
+  // It waits for the transaction that is now in its way.
+  void wait_for_slot() {
+    REQUIRE(eventually([&] {
+      return stalled_.m.source.scalar<bool>(
+          "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND locktype = 'transactionid' AND "
+          "transactionid::text = $1)",
+          {xid_});
+    }));
+  }
+  Stalled& stalled_;
+  Sql first_, second_, late_;
+  std::string xid_;
+};
+
+}  // namespace
+
+TEST_CASE("a commit that is decoded before it is visible is neither lost nor doubled by the copy") {
+  Stalled s;
+  Copying run(s.m, Copy::paused);
+  run.wait_until_streaming();
+  Sql late(s.server.conninfo("app"));
+  auto hanging =
+      s.hang(late,
+             "BEGIN; UPDATE t SET v = 'late' WHERE id % 50 = 0; INSERT INTO t VALUES (5000, 'late');"
+             "DELETE FROM t WHERE id = 7; UPDATE t SET id = 6000 WHERE id = 8; COMMIT");
+  s.wait_until_received(run);
+  run.resume();
+  CHECK(eventually([&] { return s.chunks() >= 10; }));  // nothing of the copy waits for it
+  CHECK(run.status().phase == "backfilling");
+  s.answer();
+  hanging.finish();
+  run.wait_until_copied();
+  run.catch_up(s.m.source);
+  CHECK(s.m.equal("t"));
+  CHECK(s.m.source.scalar("SELECT v FROM t WHERE id = 500") == "late");
+}
+
+TEST_CASE("commits become visible in another order than they are decoded in, while unique values move") {
+  Stalled s;
+  s.m.both("CREATE TABLE seats (id int PRIMARY KEY, seat int UNIQUE)");
+  s.m.source.exec("INSERT INTO seats SELECT i, i FROM generate_series(1, 1000) i");
+  s.m.tables = "  - public.seats\n";
+  s.m.more = "backfill: { chunk_rows: 1, workers: 1 }\n";
+  Copying run(s.m);
+  REQUIRE(eventually([&] { return run.status().connected && s.chunks() >= 1; }));
+  run.pause();
+  Sql late(s.server.conninfo("app"));
+  auto hanging = s.hang(late, "UPDATE seats SET seat = -3 WHERE id = 3");
+  s.wait_until_received(run);
+  // Row 1 is there and still has the seat on the target; row 1000 is read with it before the stream gets past.
+  s.m.source.exec("UPDATE seats SET seat = -1 WHERE id = 1; UPDATE seats SET seat = 1 WHERE id = 1000");
+  s.m.source.exec("UPDATE seats SET seat = 1000 WHERE id = 1");
+  run.resume();
+  std::this_thread::sleep_for(1s);
+  s.answer();
+  hanging.finish();
+  run.wait_until_copied();
+  run.catch_up(s.m.source);
+  CHECK(s.m.equal("seats"));
+  CHECK(run.status().dead_letters == 0);
+}
+
+TEST_CASE("a transaction that commits before the slot begins and becomes visible after is copied") {
+  Stalled s;
+  Birth birth(s);
+  Copying run(s.m);
+  auto hanging = birth.go_through();
+  run.wait_until_streaming();
+  // No snapshot without it may serve.
+  CHECK_FALSE(eventually([&] { return s.chunks() > 0; }, 1500ms));
+  s.answer();
+  hanging.finish();
+  run.wait_until_copied();
+  run.catch_up(s.m.source);
+  CHECK(s.m.equal("t"));
+}
+
+TEST_CASE("the same where the operator made the slot") {
+  Stalled s;
+  const auto slot = s.m.stream();
+  s.m.more += "slot: " + slot + "\n";
+  s.m.source.exec("CREATE PUBLICATION " + slot + " FOR TABLE t");
+  Birth birth(s);
+  Sql maker(s.server.conninfo("app"));
+  Hanging making(maker, "SELECT pg_create_logical_replication_slot('" + slot + "', 'pgoutput')");
+  auto hanging = birth.go_through();
+  making.finish();
+  Copying run(s.m);
+  run.wait_until_streaming();
+  CHECK_FALSE(eventually([&] { return s.chunks() > 0; }, 1500ms));
+  s.answer();
+  hanging.finish();
+  run.wait_until_copied();
+  run.catch_up(s.m.source);
+  CHECK(s.m.equal("t"));
+}
+
+TEST_CASE("a table is added while a transaction that wrote to it is open") {
+  Migration m;
+  m.both("CREATE TABLE a (id int PRIMARY KEY, v text); CREATE TABLE b (id int PRIMARY KEY, v text)");
+  m.source.exec("INSERT INTO a SELECT i, 'a' FROM generate_series(1, 500) i; INSERT INTO b TABLE a");
+  m.more = "backfill: { chunk_rows: 100 }\n";
+  m.tables = "  - public.a\n";
+  {
+    Copying run(m);
+    run.wait_until_copied();
+    m.source.exec("INSERT INTO b VALUES (1001, 'before')");
+    run.stop();
+  }
+  m.tables += "  - public.b\n";
+  Sql writer(m.source.conninfo());
+
+  SECTION("that is older than the publication's change") {
+    writer.exec("BEGIN; INSERT INTO b VALUES (2001, 'early'); UPDATE b SET v = 'early' WHERE id = 5");
+    Copying run(m);
+    run.wait_until_streaming();
+    std::this_thread::sleep_for(500ms);
+    m.source.exec("UPDATE a SET v = 'meanwhile' WHERE id = 1");
+    writer.exec("INSERT INTO b VALUES (2002, 'late'); UPDATE b SET v = 'late' WHERE id = 6; COMMIT");
+    run.wait_until_copied();
+    run.catch_up(m.source);
+    CHECK(m.equal("a"));
+    CHECK(m.equal("b"));
+  }
+
+  SECTION("that is younger, and wrote before the change was committed") {
+    m.source.exec(
+        "CREATE FUNCTION hold() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN "
+        "PERFORM pg_advisory_xact_lock_shared(4711); END $$;"
+        "CREATE EVENT TRIGGER hold ON ddl_command_end WHEN TAG IN ('ALTER PUBLICATION') "
+        "EXECUTE FUNCTION hold()");
+    m.source.exec("SELECT pg_advisory_lock(4711)");
+    Copying run(m);
+    REQUIRE(eventually([&] {
+      return m.source.scalar<bool>(
+          "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted)");
+    }));
+    writer.exec("BEGIN; INSERT INTO b VALUES (2001, 'early'); UPDATE b SET v = 'early' WHERE id = 5");
+    m.source.exec("SELECT pg_advisory_unlock(4711)");
+    run.wait_until_streaming();
+    std::this_thread::sleep_for(1s);
+    writer.exec("INSERT INTO b VALUES (2002, 'late'); COMMIT");
+    run.wait_until_copied();
+    run.catch_up(m.source);
+    CHECK(m.equal("b"));
+  }
+}
+
+TEST_CASE("a table taken out of the configuration and put back is not taken for whole") {
+  Migration m;
+  m.both("CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE b (id int PRIMARY KEY)");
+  m.source.exec("INSERT INTO a VALUES (1); INSERT INTO b VALUES (1)");
+  const auto run_with = [&](const std::string& tables) {
+    m.tables = tables;
+    Copying run(m);
+    run.wait_until_copied();
+    run.catch_up(m.source);
+    run.stop();
+  };
+  run_with("  - public.a\n  - public.b\n");
+  run_with("  - public.a\n");
+  m.source.exec("INSERT INTO b VALUES (2)");
+  run_with("  - public.a\n");
+  m.tables = "  - public.a\n  - public.b\n";
+  {
+    Copying run(m);
+    const auto error = run.wait();
+    REQUIRE(error);
+    CHECK(error->kind() == ErrorKind::precondition);
+    CHECK(error->message().find("public.b") != std::string::npos);
+  }
+  m.target.exec("TRUNCATE b");
+  run_with("  - public.a\n  - public.b\n");
+  CHECK(m.equal("b"));
+}
+
+TEST_CASE("an asynchronous commit that was read and then taken back by a crash is not on the target") {
+  Server server({.name = "asynchronous",
+                 .settings = {"synchronous_commit = off", "wal_writer_delay = 10s", "autovacuum = off",
+                              "bgwriter_delay = 10s", "wal_writer_flush_after = 0"}});
+  int taken_back = 0;
+  for (int round = 0; round < 8; ++round) {
+    Migration m;
+    const std::string name = "r" + std::to_string(round);
+    m.source = server.create_database(name);
+    m.source_url = server.url(name);
+    m.both("CREATE TABLE t (id int PRIMARY KEY, v text)");
+    m.tables = "  - public.t\n";
+    Copying run(m, Copy::paused);
+    run.wait_until_streaming();
+    m.source.exec(
+        "SET synchronous_commit = on; INSERT INTO t VALUES (1, 'kept'); SET synchronous_commit = off");
+    run.catch_up(m.source);
+    m.source.exec(
+        "BEGIN; INSERT INTO t VALUES (2, 'taken back?'); UPDATE t SET v = 'taken back?' WHERE id = 1; "
+        "COMMIT");
+    run.resume();
+    eventually([&] { return m.target.scalar<bool>("SELECT EXISTS (SELECT FROM walign.chunk)"); },
+               Millis(10 * round), 1ms);
+    server.restart_immediate();
+    m.source.reconnect();
+    if (!m.source.scalar<bool>("SELECT EXISTS (SELECT FROM t WHERE id = 2)")) ++taken_back;
+    // The same transaction id again, probably.
+    m.source.exec("SET synchronous_commit = on; INSERT INTO t VALUES (3, 'after')");
+    run.wait_until_copied();
+    run.catch_up(m.source);
+    CHECK(m.equal("t"));
+    run.stop();
+  }
+  CHECK(taken_back > 0);  // or the test shows nothing
+}
+
+TEST_CASE("on an idle source whose position is past a page's header the copy ends within seconds") {
+  Migration m;
+  m.both("CREATE TABLE t (id int PRIMARY KEY, v text)");
+  m.source.exec("INSERT INTO t SELECT i, 'v' FROM generate_series(1, 1000) i");
+  m.tables = "  - public.t\n";
+  Copying run(m, Copy::paused);
+  run.catch_up(m.source);
+  std::this_thread::sleep_for(500ms);
+  // A logical message is 55 bytes and its content, from 256 bytes on, rounded up to eight.
+  constexpr std::uint64_t kPage = 8192;
+  const auto in_page = [&] {
+    return Lsn::parse(m.source.scalar("SELECT pg_current_wal_insert_lsn()::text"))->value % kPage;
+  };
+  for (int tries = 0; tries < 100 && in_page() != 24; ++tries) {
+    const auto left = kPage - in_page();
+    const auto size = left > 400 ? left - 55 - 1 : left + 1000;
+    m.source.exec("SELECT pg_logical_emit_message(false, 'x', repeat('x', " + std::to_string(size) + "))");
+  }
+  CHECK(in_page() == 24);
+  run.resume();
+  run.wait_until_copied(10s);
+  CHECK(all_streaming(run.status()));
+  CHECK(m.equal("t"));
+}
