@@ -165,7 +165,7 @@ struct CopyWay {
                                    // value that another row, not yet caught up, still holds
 };
 CopyWay copy_way(const Route& route, const pg::Table& source, const pg::Table& target);
-// Rows of about chunk_bytes, but not more than chunk_rows.
+// Rows of about chunk_bytes, but not more than chunk_rows, nor than are allowed in a second.
 std::int64_t rows_per_chunk(const config::Backfill& limits, const pg::Table& source);
 
 // Changes when anything does that decides what a route writes.

@@ -18,6 +18,16 @@ bool same_major(const pg::ServerFacts& a, const pg::ServerFacts& b) {
   return a.version / 10000 == b.version / 10000;
 }
 
+// Of a table without a key, which is one chunk.
+class NoOrder final : public KeyOrder {
+ public:
+  std::vector<std::size_t> locate(const std::vector<const Key*>& keys,
+                                  const std::vector<const Bound*>& /*bounds*/) override {
+    WALIGN_CHECK(keys.empty());
+    return {};
+  }
+};
+
 // An id that is newer than that of any transaction that is running now. A snapshot would not do: a running
 // transaction with the newest id is at its xmax, as one that has not begun. Flushed, since a crash would take the id
 // back, and the wait for it to be passed could be long.
@@ -87,7 +97,11 @@ std::unique_ptr<TableCopy> Backfill::make_table(const Session& session, const ma
   const auto& source = prepared.source_catalog.at({route.source.schema, route.source.name});
   const auto& into = prepared.target_catalog.at({route.target.schema, route.target.name});
   auto key = read_key_columns(*source_, source, copy_key(source));
-  table->order = make_key_order(key, *source_);
+  if (key.empty()) {
+    table->order = std::make_unique<NoOrder>();
+  } else {
+    table->order = make_key_order(key, *source_);
+  }
   auto rows_at_once = rows_per_chunk(config_->backfill, source);
   if (const auto rate = config_->backfill.max_rows_per_second; rate > 0) {
     rows_at_once =

@@ -48,10 +48,12 @@ CopyWay copy_way(const Route& route, const pg::Table& source, const pg::Table& t
 }
 
 std::int64_t rows_per_chunk(const config::Backfill& limits, const pg::Table& source) {
-  if (source.estimated_rows < 1 || source.bytes <= 0) return limits.chunk_rows;
+  std::int64_t most = limits.chunk_rows;
+  if (limits.max_rows_per_second > 0) most = std::min(most, limits.max_rows_per_second);
+  if (source.estimated_rows < 1 || source.bytes <= 0) return most;
   const auto row_bytes =
       std::max<std::int64_t>(1, source.bytes / static_cast<std::int64_t>(source.estimated_rows));
-  return std::clamp<std::int64_t>(limits.chunk_bytes / row_bytes, 1, limits.chunk_rows);
+  return std::clamp<std::int64_t>(limits.chunk_bytes / row_bytes, 1, most);
 }
 
 }  // namespace walign::mapping

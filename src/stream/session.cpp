@@ -90,12 +90,11 @@ void Session::connect() {
   find_end();
   last_stored_ = last_flush_ = last_watched_ = Steady::now();
   obs::info("streaming", {{"slot", slot.slot}, {"lsn", slot.from}, {"epoch", applier_->epoch()}});
+  housekeeping(true);
   board_.update([](Status& s) {
     s.connected = true;
-    s.phase = "streaming";
     s.last_error.clear();
   });
-  housekeeping(true);
 }
 
 // --until-caught-up is the end of WAL as it is when streaming begins, or when the last old row was copied.

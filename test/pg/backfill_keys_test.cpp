@@ -105,8 +105,8 @@ TEST_CASE("keys of every kind move between chunks while they are copied") {
   const auto step = [](Sql& sql) {
     sql.exec("CALL change((random() * 2000)::int, (random() * 2000)::int, (random() * 5)::int)");
   };
-  Writer one(m.source.conninfo(), step);
-  Writer two(m.source.conninfo(), step);
+  Writer one(m.source.conninfo(), step, 2ms);
+  Writer two(m.source.conninfo(), step, 2ms);
   run.resume();
   run.wait_until_copied();
   one.stop();
@@ -182,8 +182,8 @@ TEST_CASE("unique values are exchanged between rows while their chunks are loade
                a + "; COMMIT");
     };
   };
-  Writer one(m.source.conninfo(), exchange(1));
-  Writer two(m.source.conninfo(), exchange(1000000));
+  Writer one(m.source.conninfo(), exchange(1), 5ms);
+  Writer two(m.source.conninfo(), exchange(1000000), 5ms);
   run.resume();
   run.wait_until_copied();
   one.stop();

@@ -9,14 +9,25 @@ using namespace walign::test;
 
 namespace {
 
-// A statement on a thread of its own, whose commit may take its time.
+// A statement on a thread of its own, whose commit waits for a standby that does not exist until that is given up.
 class Hanging {
  public:
-  Hanging(Sql& sql, const std::string& statements)
-      : done_(std::async(std::launch::async, [&sql, statements] { sql.exec(statements); })) {}
+  Hanging(Server& server, Sql& sql, const std::string& statements)
+      : server_(server),
+        done_(std::async(std::launch::async, [&sql, statements] { sql.exec(statements); })) {}
+  ~Hanging() {
+    if (done_.valid()) server_.set("synchronous_standby_names", "");
+  }
+  Hanging(Hanging&&) = default;
+  Hanging& operator=(Hanging&&) = delete;
+  void answer() {
+    server_.set("synchronous_standby_names", "");
+    done_.get();
+  }
   void finish() { done_.get(); }
 
  private:
+  Server& server_;
   std::future<void> done_;
 };
 
@@ -33,15 +44,13 @@ struct Stalled {
   }
   // Decoded, and not visible.
   Hanging hang(Sql& sql, const std::string& statements) {
-    Hanging hanging(sql, "SET synchronous_commit = on; " + statements);
+    Hanging hanging(server, sql, "SET synchronous_commit = on; " + statements);
     REQUIRE(eventually([&] {
       return m.source.scalar<bool>(
           "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event = 'SyncRep')");
     }));
     return hanging;
   }
-  // The standby is given up.
-  void answer() { server.set("synchronous_standby_names", ""); }
   void wait_until_received(Run& run) {
     const auto end = *Lsn::parse(m.source.scalar("SELECT pg_current_wal_flush_lsn()::text"));
     REQUIRE(eventually([&] { return run.status().received >= end.without_page_header(); }));
@@ -56,12 +65,12 @@ struct Stalled {
 
 std::string xid_of(Sql& sql) { return sql.scalar("SELECT pg_current_xact_id()::xid::text"); }
 
-// Three transactions around the making of a slot: `first` and `second` are waited for, and what `late` writes
-// commits after the second began and before the slot's consistent point, and is not visible yet then.
+// Transactions around the making of a slot, which waits three times, each time for those that are running: what
+// `late` writes commits after the third of these began and before the slot's consistent point, and is not visible then.
 class Birth {
  public:
   explicit Birth(Stalled& stalled)
-      : stalled_(stalled), first_(connect()), second_(connect()), late_(connect()) {
+      : stalled_(stalled), first_(connect()), second_(connect()), third_(connect()), late_(connect()) {
     first_.exec("BEGIN");
     xid_ = xid_of(first_);
   }
@@ -72,9 +81,13 @@ class Birth {
     xid_ = xid_of(second_);
     first_.exec("ROLLBACK");
     wait_for_slot();
+    third_.exec("BEGIN");
+    xid_ = xid_of(third_);
+    second_.exec("ROLLBACK");
+    wait_for_slot();
     auto hanging = stalled_.hang(
         late_, "BEGIN; UPDATE t SET v = 'late' WHERE id = 500; INSERT INTO t VALUES (5000, 'late'); COMMIT");
-    second_.exec("ROLLBACK");
+    third_.exec("ROLLBACK");
     return hanging;
   }
 
@@ -90,7 +103,7 @@ class Birth {
     }));
   }
   Stalled& stalled_;
-  Sql first_, second_, late_;
+  Sql first_, second_, third_, late_;
   std::string xid_;
 };
 
@@ -109,8 +122,7 @@ TEST_CASE("a commit that is decoded before it is visible is neither lost nor dou
   run.resume();
   CHECK(eventually([&] { return s.chunks() >= 10; }));  // nothing of the copy waits for it
   CHECK(run.status().phase == "backfilling");
-  s.answer();
-  hanging.finish();
+  hanging.answer();
   run.wait_until_copied();
   run.catch_up(s.m.source);
   CHECK(s.m.equal("t"));
@@ -120,7 +132,7 @@ TEST_CASE("a commit that is decoded before it is visible is neither lost nor dou
 TEST_CASE("commits become visible in another order than they are decoded in, while unique values move") {
   Stalled s;
   s.m.both("CREATE TABLE seats (id int PRIMARY KEY, seat int UNIQUE)");
-  s.m.source.exec("INSERT INTO seats SELECT i, i FROM generate_series(1, 1000) i");
+  s.m.source.exec("INSERT INTO seats SELECT i, i FROM generate_series(1, 40) i");
   s.m.tables = "  - public.seats\n";
   s.m.more = "backfill: { chunk_rows: 1, workers: 1 }\n";
   Copying run(s.m);
@@ -129,13 +141,12 @@ TEST_CASE("commits become visible in another order than they are decoded in, whi
   Sql late(s.server.conninfo("app"));
   auto hanging = s.hang(late, "UPDATE seats SET seat = -3 WHERE id = 3");
   s.wait_until_received(run);
-  // Row 1 is there and still has the seat on the target; row 1000 is read with it before the stream gets past.
-  s.m.source.exec("UPDATE seats SET seat = -1 WHERE id = 1; UPDATE seats SET seat = 1 WHERE id = 1000");
-  s.m.source.exec("UPDATE seats SET seat = 1000 WHERE id = 1");
+  // Row 1 is there and still has the seat on the target; row 40 is read with it before the stream gets past.
+  s.m.source.exec("UPDATE seats SET seat = -1 WHERE id = 1; UPDATE seats SET seat = 1 WHERE id = 40");
+  s.m.source.exec("UPDATE seats SET seat = 40 WHERE id = 1");
   run.resume();
   std::this_thread::sleep_for(1s);
-  s.answer();
-  hanging.finish();
+  hanging.answer();
   run.wait_until_copied();
   run.catch_up(s.m.source);
   CHECK(s.m.equal("seats"));
@@ -150,8 +161,7 @@ TEST_CASE("a transaction that commits before the slot begins and becomes visible
   run.wait_until_streaming();
   // No snapshot without it may serve.
   CHECK_FALSE(eventually([&] { return s.chunks() > 0; }, 1500ms));
-  s.answer();
-  hanging.finish();
+  hanging.answer();
   run.wait_until_copied();
   run.catch_up(s.m.source);
   CHECK(s.m.equal("t"));
@@ -164,14 +174,13 @@ TEST_CASE("the same where the operator made the slot") {
   s.m.source.exec("CREATE PUBLICATION " + slot + " FOR TABLE t");
   Birth birth(s);
   Sql maker(s.server.conninfo("app"));
-  Hanging making(maker, "SELECT pg_create_logical_replication_slot('" + slot + "', 'pgoutput')");
+  Hanging making(s.server, maker, "SELECT pg_create_logical_replication_slot('" + slot + "', 'pgoutput')");
   auto hanging = birth.go_through();
   making.finish();
   Copying run(s.m);
   run.wait_until_streaming();
   CHECK_FALSE(eventually([&] { return s.chunks() > 0; }, 1500ms));
-  s.answer();
-  hanging.finish();
+  hanging.answer();
   run.wait_until_copied();
   run.catch_up(s.m.source);
   CHECK(s.m.equal("t"));

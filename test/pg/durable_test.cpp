@@ -24,7 +24,8 @@ TEST_CASE("a start does not take a position for durable that the target has not 
     pg::Connection source_sql(options);
     options.conninfo = config.target;
     pg::Connection target_sql(options);
-    stream::begin(config, false, *store, source_sql, target_sql);
+    stream::Made made;
+    stream::begin(config, stream::OldRows::refused, *store, source_sql, target_sql, made);
   };
   start();
   // As a batch leaves it: visible, and not flushed for another ten seconds.

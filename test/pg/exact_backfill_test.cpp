@@ -1,5 +1,5 @@
-// Old rows and new changes, exactly once, whatever dies: a table of 3 million rows and the awkward ones are copied under
-// steady writes while walign is killed 30 times and each server crashes once.
+// Old rows and new changes, exactly once, whatever dies: a table of 3 million rows and the awkward ones are
+// copied under steady writes while walign is killed 30 times and each server crashes once.
 // WALIGN_KILLS, WALIGN_SCALE and WALIGN_SEED change how often, how much and when.
 #include <csignal>
 #include <random>

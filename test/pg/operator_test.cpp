@@ -55,7 +55,8 @@ struct Operator {
   }
   std::int64_t copied() const {
     std::int64_t rows = 0;
-    for (const auto& table : status().at("tables")) {
+    const Json said = status();
+    for (const auto& table : said.at("tables")) {
       if (table.at("rows_copied").is_number()) rows += table.at("rows_copied").get<std::int64_t>();
     }
     return rows;
@@ -173,7 +174,8 @@ void check_paused(Operator& walign) {
   CHECK(before < 8000);
   walign.from.exec(
       "INSERT INTO users VALUES (-1, 'while paused')");  // lies in the first chunk, which is loaded
-  CHECK(eventually([&] { return walign.to.value("SELECT 1 FROM users_async WHERE id = -1").has_value(); }));
+  CHECK(eventually(
+      [&] { return walign.to.scalar<bool>("SELECT EXISTS (SELECT FROM users_async WHERE id = -1)"); }));
   CHECK(walign.copied() == before);
   const auto resumed = walign({"resume", "backfill"});
   CHECK(resumed.code == 0);
@@ -206,7 +208,8 @@ void check_while_copying(Operator& walign, const Process& sidecar) {
 void check_copied(Operator& walign) {
   REQUIRE(eventually([&] { return walign.status().at("phase") == "streaming"; }, 60s, 100ms));
   REQUIRE(eventually([&] { return has(walign.get("/readyz").out, "200 ready"); }));
-  for (const auto& table : walign.status().at("tables")) CHECK(table.at("state") == "streaming");
+  const Json said = walign.status();
+  for (const auto& table : said.at("tables")) CHECK(table.at("state") == "streaming");
   const auto paused = walign({"pause", "backfill"});
   CHECK(paused.code == 3);
   CHECK(has(paused.err, "there is no backfill running"));

@@ -43,7 +43,7 @@ service::Handlers handlers_that_pause(int& pauses) {
     status.migration = "users-async";
     status.phase = "streaming";
     status.lag_bytes = 2048;
-    status.tables.push_back({"public.\x1b[31mred", "public.users", "streaming", {}});
+    status.tables.push_back({"public.\x1b[31mred", "public.users", "streaming", {}, {}, {}, {}, {}});
     return status;
   };
   handlers.pause_apply = [&pauses] { ++pauses; };
@@ -195,6 +195,43 @@ TEST_CASE(
   CHECK(outcome.status == 3);
   CHECK(has(outcome.err, "a socket's may have 107"));
   CHECK(!fs::exists(state));
+}
+
+TEST_CASE("config check warns of settings that nothing acts on, and of no other") {
+  const Workplace at;
+  CHECK(!has(at({"config", "check"}).out, "warn"));
+  std::ofstream(at.config(), std::ios::app)
+      << "existing_rows: empty\nschema_change: add_columns\napply: { workers: 2 }\n";
+  const auto outcome = at({"config", "check"});
+  CHECK(outcome.status == 0);
+  CHECK(has(outcome.out, "ok: 1 table rule\n"));
+  for (const char* setting : {"existing_rows", "schema_change", "apply.workers"}) {
+    CHECK(has(outcome.out, cat("warn  ", setting)));
+  }
+  const auto json = nlohmann::json::parse(at({"config", "check", "--json"}).out);
+  CHECK(json["ok"] == true);
+  REQUIRE(json["warnings"].size() == 3);
+  CHECK(json["warnings"][0]["level"] == "warn");
+  CHECK(has(json["warnings"][0]["what"], "is accepted but not acted on in this version"));
+}
+
+TEST_CASE("pausing the backfill says that the stream goes on") {
+  const Workplace at;
+  fs::create_directory(at.state());
+  int pauses = 0;
+  auto handlers = handlers_that_pause(pauses);
+  bool paused = false;
+  handlers.pause_backfill = [&paused](bool hold) {
+    paused = hold;
+    return true;
+  };
+  const service::ControlServer server(at.state(), handlers);
+  CHECK(has(at({"pause", "backfill"}).out,
+            "backfill is paused: no further chunk is begun, the stream goes on"));
+  CHECK(paused);
+  CHECK(has(at({"resume", "backfill"}).out, "backfill goes on"));
+  CHECK_FALSE(paused);
+  CHECK(pauses == 0);
 }
 
 TEST_CASE("a failed write to stdout is a failure") {

@@ -87,17 +87,18 @@ TEST_CASE("a status of which all is known says it, positions as PostgreSQL write
       "source": "public.users",
       "target": "public.<b>users</b>",
       "state": "streaming",
-      "rows_copied": null,
-      "rows_estimated": null,
-      "chunks_done": null,
-      "chunks": null,
+      "rows_copied": 500,
+      "rows_estimated": 600,
+      "chunks_done": 3,
+      "chunks": 4,
       "verified_at_lsn": null,
       "differences": null,
       "dirty_keys": null,
       "books": {
-        "decoded": 10,
+        "decoded": 11,
         "applied": 7,
         "filtered": 2,
+        "dropped": 1,
         "dead_letters": 1
       }
     }

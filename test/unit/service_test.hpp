@@ -54,7 +54,8 @@ inline stream::Status streaming_status() {
   status.slot_name = "walign_users_async";
   status.slot_retained_bytes = 4096;
   status.slot_wal_status = "reserved";
-  status.tables.push_back({"public.users", "public.<b>users</b>", "streaming", {10, 7, 2, 1}});
+  status.tables.push_back(
+      {"public.users", "public.<b>users</b>", "streaming", {11, 7, 2, 1, 1}, 500, 600, 3, 4});
   status.epoch = 3;
   status.dead_letters = 1;
   status.transactions = 5;
