@@ -63,9 +63,8 @@ class Copier {
 
   // Where to cut a range so that its first part has about plan.rows_per_chunk rows; nullopt where it has no more.
   std::optional<Bound> find_cut(const CopyPlan& plan, const Range& range);
-  // Rows loaded; nullopt where one of the steps said no. Throws Error; nothing is on the target then. To go on after that:
-
-  // forget().
+  // Rows loaded; nullopt where one of the steps said no. Throws Error; nothing is on the target then. To go on
+  // after that: forget().
   std::optional<std::int64_t> copy(const CopyPlan& plan, const Range& range, const CopySteps& steps);
   void forget();
 
