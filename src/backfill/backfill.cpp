@@ -40,26 +40,6 @@ Xid own_xid(pg::Connection& source) {
   return own;
 }
 
-// The columns by which the table is cut: the primary key, if old rows carry it; else the identity's index.
-std::vector<std::string> copy_key(const pg::Table& table) {
-  const auto identity = table.identity_columns();
-  const pg::Index* primary = table.primary_key();
-  const auto has = [&](const std::string& c) {
-    return std::find(identity.begin(), identity.end(), c) != identity.end();
-  };
-  if (primary != nullptr && std::all_of(primary->columns.begin(), primary->columns.end(), has))
-    return primary->columns;
-  return table.replica_identity == 'i' ? identity : std::vector<std::string>();
-}
-
-// Rows of about chunk_bytes, but not more than chunk_rows.
-std::int64_t rows_per_chunk(const config::Backfill& limits, const pg::Table& table) {
-  if (table.estimated_rows < 1 || table.bytes <= 0) return limits.chunk_rows;
-  const auto row_bytes =
-      std::max<std::int64_t>(1, table.bytes / static_cast<std::int64_t>(table.estimated_rows));
-  return std::clamp<std::int64_t>(limits.chunk_bytes / row_bytes, 1, limits.chunk_rows);
-}
-
 }  // namespace
 
 // ------------------------------------------------------------------------------------ a session begins
@@ -96,19 +76,15 @@ std::unique_ptr<TableCopy> Backfill::make_table(const Session& session, const ma
   const auto& prepared = *session.prepared;
   const auto& source = prepared.source_catalog.at({route.source.schema, route.source.name});
   const auto& into = prepared.target_catalog.at({route.target.schema, route.target.name});
-  auto key = read_key_columns(*source_, source, copy_key(source));
+  auto key = read_key_columns(*source_, source, mapping::copy_way(route, source, into).key);
   if (key.empty()) {
     table->order = std::make_unique<NoOrder>();
   } else {
     table->order = make_key_order(key, *source_);
   }
-  auto rows_at_once = rows_per_chunk(config_->backfill, source);
-  if (const auto rate = config_->backfill.max_rows_per_second; rate > 0) {
-    rows_at_once =
-        std::clamp<std::int64_t>(rate, 1, rows_at_once);  // a chunk takes no more than about a second
-  }
-  table->plan = make_plan(route, source, into, std::move(key), rows_at_once,
-                          same_major(prepared.source, prepared.target));
+  table->plan =
+      make_plan(route, source, into, std::move(key), mapping::rows_per_chunk(config_->backfill, source),
+                same_major(prepared.source, prepared.target));
   table->birth = row.birth;
   table->complete = row.complete;
   table->rows_copied = row.rows;

@@ -135,6 +135,7 @@ TEST_CASE("a row moves into a loaded chunk from one that is not here yet, and it
     }));
     run.pause();
     std::this_thread::sleep_for(300ms);
+    REQUIRE(run.status().phase == "backfilling");
     // Within the first chunk, at its very edges, on a key that was there, and on again within one transaction.
     m.source.exec(
         "UPDATE t SET id = 0 WHERE id = 400; DELETE FROM t WHERE id = 5; UPDATE t SET id = 5 WHERE id = 399");

@@ -175,7 +175,7 @@ TEST_CASE("row-level security is an error, not fewer rows") {
           db.scalar("SELECT current_database()") + " TO " + role + "; ALTER TABLE t OWNER TO " + role +
           "; GRANT USAGE ON SCHEMA public TO " + role);
   db.exec(
-      "CREATE POLICY some ON t USING (id < 100); ALTER TABLE t ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL "
+      "CREATE POLICY few ON t USING (id < 100); ALTER TABLE t ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL "
       "SECURITY");
   many.m.source_url.replace(many.m.source_url.find("postgres@"), 8, role);
   {

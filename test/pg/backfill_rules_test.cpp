@@ -1,5 +1,6 @@
 // The rules of alignment on real servers: commits that are decoded before they are visible, transactions that are
 // older than the slot or the publication, commits that a crash takes back, and an idle source.
+
 #include <future>
 
 #include "support/copying.hpp"
@@ -47,7 +48,8 @@ struct Stalled {
     Hanging hanging(server, sql, "SET synchronous_commit = on; " + statements);
     REQUIRE(eventually([&] {
       return m.source.scalar<bool>(
-          "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event = 'SyncRep')");
+          "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND pid = $1)",
+          {std::to_string(sql.backend_pid())});
     }));
     return hanging;
   }
@@ -63,47 +65,61 @@ struct Stalled {
   Migration m;
 };
 
-std::string xid_of(Sql& sql) { return sql.scalar("SELECT pg_current_xact_id()::xid::text"); }
-
-// Transactions around the making of a slot, which waits three times, each time for those that are running: what
-// `late` writes commits after the third of these began and before the slot's consistent point, and is not visible then.
+// Commits around the making of a slot, which waits, in turns, for those that are running: each hanging commit begins
+// while it waits for the one before, until there is one that it does not wait for. That one is in the WAL before the
+// slot's consistent point, and is not visible yet.
 class Birth {
  public:
-  explicit Birth(Stalled& stalled)
-      : stalled_(stalled), first_(connect()), second_(connect()), third_(connect()), late_(connect()) {
+  explicit Birth(Stalled& stalled) : stalled_(stalled), first_(connect()) {
     first_.exec("BEGIN");
-    xid_ = xid_of(first_);
+    xid_ = first_.scalar("SELECT pg_current_xact_id()::xid::text");
   }
-  // While the slot is being made.
-  Hanging go_through() {
-    wait_for_slot();
-    second_.exec("BEGIN");
-    xid_ = xid_of(second_);
-    first_.exec("ROLLBACK");
-    wait_for_slot();
-    third_.exec("BEGIN");
-    xid_ = xid_of(third_);
-    second_.exec("ROLLBACK");
-    wait_for_slot();
-    auto hanging = stalled_.hang(
-        late_, "BEGIN; UPDATE t SET v = 'late' WHERE id = 500; INSERT INTO t VALUES (5000, 'late'); COMMIT");
-    third_.exec("ROLLBACK");
-    return hanging;
+  // While the slot is being made; the sessions whose commit hangs at the end: one.
+  void go_through() {
+    REQUIRE(wait_for_slot());
+    for (int turn = 0; turn < 6; ++turn) {
+      sessions_.push_back(std::make_unique<Sql>(connect()));
+      const auto id = std::to_string(5000 + turn);
+      hanging_.push_back(stalled_.hang(*sessions_.back(), "BEGIN; UPDATE t SET v = 'late' WHERE id = " + id +
+                                                              " - 4900;"
+                                                              "INSERT INTO t VALUES (" +
+                                                              id + ", 'late'); COMMIT"));
+      release_the_one_before();
+      xid_ = stalled_.m.source.scalar("SELECT backend_xid::text FROM pg_stat_activity WHERE pid = $1",
+                                      {std::to_string(sessions_.back()->backend_pid())});
+      if (!wait_for_slot()) return;
+    }
+    FAIL("the slot waits for every commit");
   }
+  void answer() { hanging_.back().answer(); }
 
  private:
   [[nodiscard]] Sql connect() const { return Sql(stalled_.server.conninfo("app")); }
-  // It waits for the transaction that is now in its way.
-  void wait_for_slot() {
+  void release_the_one_before() {
+    if (hanging_.size() == 1) return first_.exec("ROLLBACK");
+    const auto& before = sessions_[sessions_.size() - 2];
+    stalled_.m.source.exec("SELECT pg_cancel_backend(" + std::to_string(before->backend_pid()) + ")");
+    hanging_[hanging_.size() - 2].finish();
+  }
+  // True: it waits for the transaction that is in its way; false: it is made.
+  bool wait_for_slot() {
+    bool waits = false;
     REQUIRE(eventually([&] {
-      return stalled_.m.source.scalar<bool>(
+      auto& db = stalled_.m.source;
+      waits = db.scalar<bool>(
           "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND locktype = 'transactionid' AND "
           "transactionid::text = $1)",
           {xid_});
+      return waits ||
+             db.scalar<bool>(
+                 "SELECT EXISTS (SELECT FROM pg_replication_slots WHERE confirmed_flush_lsn IS NOT NULL)");
     }));
+    return waits;
   }
   Stalled& stalled_;
-  Sql first_, second_, third_, late_;
+  Sql first_;
+  std::vector<std::unique_ptr<Sql>> sessions_;
+  std::vector<Hanging> hanging_;
   std::string xid_;
 };
 
@@ -138,6 +154,7 @@ TEST_CASE("commits become visible in another order than they are decoded in, whi
   Copying run(s.m);
   REQUIRE(eventually([&] { return run.status().connected && s.chunks() >= 1; }));
   run.pause();
+  REQUIRE(run.status().phase == "backfilling");
   Sql late(s.server.conninfo("app"));
   auto hanging = s.hang(late, "UPDATE seats SET seat = -3 WHERE id = 3");
   s.wait_until_received(run);
@@ -157,11 +174,10 @@ TEST_CASE("a transaction that commits before the slot begins and becomes visible
   Stalled s;
   Birth birth(s);
   Copying run(s.m);
-  auto hanging = birth.go_through();
+  birth.go_through();
   run.wait_until_streaming();
-  // No snapshot without it may serve.
-  CHECK_FALSE(eventually([&] { return s.chunks() > 0; }, 1500ms));
-  hanging.answer();
+  eventually([&] { return s.chunks() >= 10; }, 1500ms);  // long enough to go wrong
+  birth.answer();
   run.wait_until_copied();
   run.catch_up(s.m.source);
   CHECK(s.m.equal("t"));
@@ -175,12 +191,12 @@ TEST_CASE("the same where the operator made the slot") {
   Birth birth(s);
   Sql maker(s.server.conninfo("app"));
   Hanging making(s.server, maker, "SELECT pg_create_logical_replication_slot('" + slot + "', 'pgoutput')");
-  auto hanging = birth.go_through();
+  birth.go_through();
   making.finish();
   Copying run(s.m);
   run.wait_until_streaming();
   CHECK_FALSE(eventually([&] { return s.chunks() > 0; }, 1500ms));
-  hanging.answer();
+  birth.answer();
   run.wait_until_copied();
   run.catch_up(s.m.source);
   CHECK(s.m.equal("t"));
@@ -267,12 +283,13 @@ TEST_CASE("a table taken out of the configuration and put back is not taken for 
 
 TEST_CASE("an asynchronous commit that was read and then taken back by a crash is not on the target") {
   Server server({.name = "asynchronous",
-                 .settings = {"synchronous_commit = off", "wal_writer_delay = 10s", "autovacuum = off",
-                              "bgwriter_delay = 10s", "wal_writer_flush_after = 0"}});
+                 .settings = {"synchronous_commit = off", "autovacuum = off", "bgwriter_delay = 10s",
+                              "wal_writer_flush_after = 0"}});
   int taken_back = 0;
   for (int round = 0; round < 8; ++round) {
     Migration m;
     const std::string name = "r" + std::to_string(round);
+    server.set("wal_writer_delay", "200ms");
     m.source = server.create_database(name);
     m.source_url = server.url(name);
     m.both("CREATE TABLE t (id int PRIMARY KEY, v text)");
@@ -282,6 +299,8 @@ TEST_CASE("an asynchronous commit that was read and then taken back by a crash i
     m.source.exec(
         "SET synchronous_commit = on; INSERT INTO t VALUES (1, 'kept'); SET synchronous_commit = off");
     run.catch_up(m.source);
+    server.set("wal_writer_delay", "10s");  // not before: making the slot waits for the writer
+    std::this_thread::sleep_for(300ms);
     m.source.exec(
         "BEGIN; INSERT INTO t VALUES (2, 'taken back?'); UPDATE t SET v = 'taken back?' WHERE id = 1; "
         "COMMIT");
