@@ -57,10 +57,11 @@ TEST_CASE("a table that is truncated again and again while it is copied ends equ
       sql.exec("INSERT INTO t VALUES (" + std::to_string(10000 + n) + ", " + std::to_string(10000 + n) + ")");
     });
     for (int i = 0; i < 60; ++i) {
-      m.source.exec(i % 3 == 0
-                        ? "BEGIN; INSERT INTO t VALUES (-1, -1); TRUNCATE t; INSERT INTO t SELECT i, i FROM "
-                          "generate_series(1, 300) i; UPDATE t SET id = -id WHERE id < 20; COMMIT"
-                        : "TRUNCATE t; INSERT INTO t SELECT i, i FROM generate_series(1, 700) i");
+      m.source.exec(
+          i % 3 == 0
+              ? "BEGIN; INSERT INTO t VALUES (-99999, -99999); TRUNCATE t; INSERT INTO t SELECT i, i FROM "
+                "generate_series(1, 300) i; UPDATE t SET id = -id WHERE id < 20; COMMIT"
+              : "TRUNCATE t; INSERT INTO t SELECT i, i FROM generate_series(1, 700) i");
       std::this_thread::sleep_for(Millis(i * 7 % 40));
     }
     writer.stop();
