@@ -31,7 +31,7 @@ class Beginning {
         stream_(config.stream_name()) {}
 
   Begun begin() {
-    begun_.prepared = prepare_with(config_, source_, target_);
+    begun_.prepared = prepare_with(config_, source_, target_, old_rows_ == OldRows::copied);
     refuse_failures(begun_.prepared);
     begin_alone();
     hash_ = mapping::mapping_hash(begun_.prepared.routes);

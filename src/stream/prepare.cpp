@@ -247,10 +247,11 @@ std::string inserts_publication(const config::Config& config) {
 Prepared prepare(const config::Config& config, const Interrupt* interrupt) {
   pg::Connection source(connection_options(config, config.source, "prepare", interrupt));
   pg::Connection target(connection_options(config, config.target, "prepare", interrupt));
-  return prepare_with(config, source, target);
+  return prepare_with(config, source, target, true);
 }
 
-Prepared prepare_with(const config::Config& config, pg::Connection& source, pg::Connection& target) {
+Prepared prepare_with(const config::Config& config, pg::Connection& source, pg::Connection& target,
+                      bool copies_old_rows) {
   Prepared p;
   p.source = pg::read_server(source);
   p.target = pg::read_server(target);
@@ -263,7 +264,7 @@ Prepared prepare_with(const config::Config& config, pg::Connection& source, pg::
   check_publications(config, p, started, source);
   check_same_place(p, p.findings);
   check_encodings(p, p.findings);
-  check_copy({config, p, source, target, replica_role}, p.findings);
+  if (copies_old_rows) check_copy({config, p, source, target, replica_role}, p.findings);
   const auto without_effect = settings_without_effect(config);
   p.findings.insert(p.findings.end(), without_effect.begin(), without_effect.end());
   return p;

@@ -10,8 +10,9 @@ namespace walign::stream {
 pg::ConnectionOptions connection_options(const config::Config& config, const std::string& conninfo,
                                          std::string_view what, const Interrupt* interrupt);
 
-// prepare() on connections that exist.
-Prepared prepare_with(const config::Config& config, pg::Connection& source, pg::Connection& target);
+// prepare() on connections that exist; what only a copy of old rows needs is checked if there will be one.
+Prepared prepare_with(const config::Config& config, pg::Connection& source, pg::Connection& target,
+                      bool copies_old_rows);
 
 // The publications that the routes need: there and right, or to be made by a role that may. Adds findings.
 // `started`: the stream has a position.

@@ -82,6 +82,9 @@ TEST_CASE("nothing is lost and nothing comes twice, whatever dies and whenever")
                        "  - \"public.pgbench_*\"\n" + awkward_rules());
   auto walign = std::make_unique<Process>(files.command({"run"}));
   REQUIRE(walign->wait_for_output("streaming"));
+  // Whole transactions are promised for tables whose copy is complete; these are empty, so it soon is.
+  REQUIRE(eventually(
+      [&] { return to.scalar<bool>("SELECT count(*) > 0 AND bool_and(complete) FROM walign.copy"); }));
   pgbench(source, {"-i", "-I", "g"});
 
   InvariantReader reader(target);
