@@ -196,8 +196,10 @@ void check_while_copying(Operator& walign, const Process& sidecar) {
   const auto ready = walign.get("/readyz");
   CHECK(has(ready.out, "503 not ready: the phase is backfilling"));
   CHECK(has(walign.get("/healthz").out, "200"));
-  CHECK(
-      has(walign.get("/metrics").out, "walign_backfill_rows{table=\"public.users -> public.users_async\"}"));
+  CHECK(eventually([&] {
+    return has(walign.get("/metrics").out,
+               "walign_backfill_rows{table=\"public.users -> public.users_async\"}");
+  }));
   CHECK(Json::parse(walign.get("/v1/status").out.substr(4)).at("phase") == "backfilling");
   check_paused(walign);
   const auto removed = walign({"remove", "--name", "shop"});
