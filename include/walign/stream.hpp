@@ -156,6 +156,10 @@ class Companion {
   virtual void report(Status& status) const = 0;  // from any thread
   virtual void pause(bool paused) = 0;            // from any thread
   virtual void lag(std::int64_t bytes) = 0;       // from any thread: how far the stream is behind
+  // These rows of a complete table are wrong on the target: each is read again as a chunk of its own. `route`:
+  // Route::id; keys as CopyWay::key has them, in text. On the loop's thread, between batches. Throws
+  // Error(precondition) where that cannot be done.
+  virtual void take_again(int route, const std::vector<std::vector<std::string>>& keys);
 };
 
 // ------------------------------------------------------------------------------------------ the loop

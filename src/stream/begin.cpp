@@ -31,9 +31,9 @@ class Beginning {
         stream_(config.stream_name()) {}
 
   Begun begin() {
+    begin_alone();  // first: what another one has half made would look like a mistake
     begun_.prepared = prepare_with(config_, source_, target_, old_rows_ == OldRows::copied);
     refuse_failures(begun_.prepared);
-    begin_alone();
     hash_ = mapping::mapping_hash(begun_.prepared.routes);
     const auto start = state::decide_start(facts());
     if (!start.note.empty()) obs::warn(start.note);

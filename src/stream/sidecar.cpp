@@ -180,6 +180,12 @@ class Monitor {
 
 }  // namespace
 
+void Companion::take_again(int route, const std::vector<std::vector<std::string>>& keys) {
+  throw Error(ErrorKind::precondition,
+              cat("nothing here reads rows again (route ", route, ", ", keys.size(), " keys)"),
+              "run the sidecar with backfill: without --no-backfill");
+}
+
 struct Sidecar::Impl {
   explicit Impl(Options o)
       : options(std::move(o)), store(state::Store::open(options.config.state, options.config.migration)) {

@@ -119,6 +119,23 @@ TEST_CASE("several that start the same migration at once make it once") {
   m.state = state;
 }
 
+TEST_CASE("what another one has half made at its start is waited for, not judged") {
+  OneTable one;
+  auto& m = one.m;
+  Sql other(m.target.conninfo());
+  other.exec("SELECT pg_advisory_lock(hashtext('walign start'), hashtext('" + m.stream() + "'))");
+  m.source.exec("CREATE PUBLICATION " + m.stream());  // its table comes next
+  Run run(m);
+  REQUIRE(eventually([&] { return run.done() || has(run.status().last_error, "another walign is starting"); }));
+  CHECK_FALSE(run.done());
+  m.source.exec("DROP PUBLICATION " + m.stream());
+  other.exec("SELECT pg_advisory_unlock_all()");
+  run.wait_until_streaming();
+  m.source.exec("INSERT INTO t VALUES (1, 'a')");
+  run.catch_up(m.source);
+  CHECK(m.equal("t"));
+}
+
 TEST_CASE("an old instance that wakes up commits nothing after a new one has begun") {
   OneTable one;
   auto& m = one.m;

@@ -1,0 +1,2 @@
+// Copyright the walign authors. SPDX-License-Identifier: Apache-2.0
+#include "walign/cutover.hpp"
