@@ -3,37 +3,54 @@
 // decode: pgoutput's bytes to messages. One message in, one message out; no state, no allocation but for
 // the columns of a RELATION and the list of a TRUNCATE.
 //
-// The grammar is PostgreSQL's "Logical Replication Message Formats" (protocol.sgml), protocol version 1:
+// The grammar is PostgreSQL's "Logical Replication Message Formats" (protocol.sgml), protocol versions 1 to 4:
 //
 //   message  := Begin | Commit | Origin | Relation | Type
 //             | Insert | Update | Delete | Truncate | Message
 //   Begin    := 'B' commit_lsn:u64 commit_time:i64 xid:u32
 //   Commit   := 'C' flags:u8=0 commit_lsn:u64 end_lsn:u64 commit_time:i64
 //   Origin   := 'O' lsn:u64 name:cstring
-//   Relation := 'R' oid:u32 schema:cstring name:cstring replica_identity:u8 count:u16 column*count
+//   Relation := 'R' [xid:u32] oid:u32 schema:cstring name:cstring replica_identity:u8 count:u16 column*count
 //   column   := flags:u8 name:cstring type_oid:u32 type_modifier:i32
-//   Type     := 'Y' oid:u32 schema:cstring name:cstring
-//   Insert   := 'I' relation_oid:u32 'N' tuple
-//   Update   := 'U' relation_oid:u32 [('K' | 'O') tuple] 'N' tuple
-//   Delete   := 'D' relation_oid:u32 ('K' | 'O') tuple
-//   Truncate := 'T' count:u32 flags:u8 relation_oid:u32*count
-//   Message  := 'M' flags:u8 lsn:u64 prefix:cstring length:u32 bytes
+//   Type     := 'Y' [xid:u32] oid:u32 schema:cstring name:cstring
+//   Insert   := 'I' [xid:u32] relation_oid:u32 'N' tuple
+//   Update   := 'U' [xid:u32] relation_oid:u32 [('K' | 'O') tuple] 'N' tuple
+//   Delete   := 'D' [xid:u32] relation_oid:u32 ('K' | 'O') tuple
+//   Truncate := 'T' [xid:u32] count:u32 flags:u8 relation_oid:u32*count
+//   Message  := 'M' [xid:u32] flags:u8 lsn:u64 prefix:cstring length:u32 bytes
 //   tuple    := count:u16 { 'n' | 'u' | ('t' | 'b') length:u32 bytes }*count
+//
+// from version 2 on, transactions that are still running (between StreamStart and StreamStop, and only there, the
+// messages above have their xid, which may be that of a subtransaction):
+//
+//            | StreamStart | StreamStop | StreamCommit | StreamAbort
+//   StreamStart  := 'S' xid:u32 first:u8
+//   StreamStop   := 'E'
+//   StreamCommit := 'c' xid:u32 flags:u8=0 commit_lsn:u64 end_lsn:u64 commit_time:i64
+//   StreamAbort  := 'A' xid:u32 subxid:u32 [abort_lsn:u64 abort_time:i64]     with streaming = parallel (version 4)
+//
+// and from version 3 on, two-phase commit:
+//
+//            | BeginPrepare | Prepare | CommitPrepared | RollbackPrepared | StreamPrepare
+//   BeginPrepare     := 'b' prepare_lsn:u64 end_lsn:u64 prepare_time:i64 xid:u32 gid:cstring
+//   Prepare          := 'P' flags:u8=0 prepare_lsn:u64 end_lsn:u64 prepare_time:i64 xid:u32 gid:cstring
+//   CommitPrepared   := 'K' flags:u8=0 commit_lsn:u64 end_lsn:u64 commit_time:i64 xid:u32 gid:cstring
+//   RollbackPrepared := 'r' flags:u8=0 prepare_end_lsn:u64 end_lsn:u64 prepare_time:i64 rollback_time:i64
+//                           xid:u32 gid:cstring
+//   StreamPrepare    := 'p' flags:u8=0 prepare_lsn:u64 end_lsn:u64 prepare_time:i64 xid:u32 gid:cstring
 //
 // Invariants
 //  1. Everything in a message borrows from the bytes given; it lives as long as they do.
-//  2. Every length is checked against what is left before it is used; memory is never reserved by a
-//  count
-//     from the wire.
-//  3. An unknown tag, an unknown flag, a missing or a left-over byte is Error(malformed) with the field
-//  and
-//     its offset; never a crash, never a guess.
+//  2. Every length is checked against what is left before it is used; memory is never reserved by a count from the
+//     wire.
+//  3. An unknown tag, an unknown flag, a missing or a left-over byte is Error(malformed) with the field and its
+//     offset; never a crash, never a guess.
 //  4. A TupleView has been walked once when it is made: walking it again cannot fail.
-//  5. Times are microseconds since 1970-01-01 UTC, as everywhere in walign; an empty schema on the wire,
-//  which
+//  5. Times are microseconds since 1970-01-01 UTC, as everywhere in walign; an empty schema on the wire, which
 //     stands for pg_catalog, is pg_catalog here.
 //
-// A message of a later protocol version (a stream block, a prepared transaction) is refused by name.
+// Whether a message has an xid, or an abort its position, does not stand in its bytes: whoever reads the stream
+// says where he is in it (Place). A message of a later version than was asked for is refused by name.
 // Threads: pure functions, any thread.
 #pragma once
 
@@ -114,6 +131,7 @@ struct RelationColumn {
   std::int32_t type_modifier;
 };
 struct Relation {
+  std::uint32_t xid = 0;  // inside a stream block; else 0
   std::uint32_t oid;
   std::string_view schema;  // "pg_catalog" where the wire has an empty string
   std::string_view name;
@@ -121,42 +139,115 @@ struct Relation {
   std::vector<RelationColumn> columns;
 };
 struct Type {
+  std::uint32_t xid = 0;    // inside a stream block; else 0
   std::uint32_t oid;        // of the column's type, which for a domain is the domain
   std::string_view schema;  // both of the base type, where the type is a domain
   std::string_view name;
 };
 struct Insert {
+  std::uint32_t xid = 0;  // inside a stream block; else 0
   std::uint32_t relation;
   TupleView new_row;
 };
 enum class OldRow : char { none = 0, key = 'K', full = 'O' };
 struct Update {
+  std::uint32_t xid = 0;  // inside a stream block; else 0
   std::uint32_t relation;
   OldRow old_kind;
   TupleView old_row;  // empty if old_kind is none
   TupleView new_row;
 };
 struct Delete {
+  std::uint32_t xid = 0;  // inside a stream block; else 0
   std::uint32_t relation;
   OldRow old_kind;  // key or full
   TupleView old_row;
 };
 struct Truncate {
+  std::uint32_t xid = 0;  // inside a stream block; else 0
   std::vector<std::uint32_t> relations;
   bool cascade;
   bool restart_identity;
 };
 struct LogicalMessage {
+  std::uint32_t xid = 0;  // inside a stream block; else 0
   bool transactional;
   Lsn lsn;
   std::string_view prefix;
   std::string_view content;
 };
 
-using Message =
-    std::variant<Begin, Commit, Origin, Relation, Type, Insert, Update, Delete, Truncate, LogicalMessage>;
+// ------------------------------------------------------------------------ version 2: still running
+
+struct StreamStart {
+  std::uint32_t xid;  // top level
+  bool first;         // its first block on this connection
+};
+struct StreamStop {};
+struct StreamCommit {
+  std::uint32_t xid;
+  Lsn commit_lsn;
+  Lsn end_lsn;
+  std::int64_t commit_time_us;
+};
+struct StreamAbort {
+  std::uint32_t xid;     // top level
+  std::uint32_t subxid;  // what is undone; equal to xid where it is the whole transaction
+  Lsn abort_lsn;         // both 0 unless streaming is parallel
+  std::int64_t abort_time_us;
+};
+
+// -------------------------------------------------------------------------- version 3: two phases
+
+struct BeginPrepare {
+  Lsn prepare_lsn;
+  Lsn end_lsn;
+  std::int64_t prepare_time_us;
+  std::uint32_t xid;
+  std::string_view gid;
+};
+struct Prepare {
+  Lsn prepare_lsn;
+  Lsn end_lsn;
+  std::int64_t prepare_time_us;
+  std::uint32_t xid;
+  std::string_view gid;
+};
+struct CommitPrepared {
+  Lsn commit_lsn;
+  Lsn end_lsn;
+  std::int64_t commit_time_us;
+  std::uint32_t xid;
+  std::string_view gid;
+};
+struct RollbackPrepared {
+  Lsn prepare_end_lsn;
+  Lsn end_lsn;
+  std::int64_t prepare_time_us;
+  std::int64_t rollback_time_us;
+  std::uint32_t xid;
+  std::string_view gid;
+};
+struct StreamPrepare {
+  Lsn prepare_lsn;
+  Lsn end_lsn;
+  std::int64_t prepare_time_us;
+  std::uint32_t xid;
+  std::string_view gid;
+};
+
+using Message = std::variant<Begin, Commit, Origin, Relation, Type, Insert, Update, Delete, Truncate,
+                             LogicalMessage, StreamStart, StreamStop, StreamCommit, StreamAbort, BeginPrepare,
+                             Prepare, CommitPrepared, RollbackPrepared, StreamPrepare>;
+
+// What was asked for when the stream was opened, and where in it a message stands.
+struct Place {
+  int version = 1;        // proto_version, 1 to 4
+  bool parallel = false;  // streaming = parallel
+  bool in_block = false;  // after a StreamStart, before its StreamStop
+};
 
 // The one message that `payload` (the body of an XLogData frame) holds.
-Message decode(Bytes payload);
+Message decode(Bytes payload, Place place = {});
 
 }  // namespace walign::decode

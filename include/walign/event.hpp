@@ -6,8 +6,11 @@
 //   decode::Message ──> Assembler ──> TransactionPart (walign.v1.Transaction + its relations)
 //
 // A transaction comes whole, or in parts when it is large: a part is closed at `part_bytes`, so memory
-// is bounded whatever the transaction's size. pgoutput version 1 sends committed transactions only, so a
-// first part is a promise: the last will follow, unless the connection is lost.
+// is bounded whatever the transaction's size. Where the stream brings transactions only when they have
+// committed, a first part is a promise: the last will follow, unless the connection is lost. From protocol
+// version 2 on it also brings parts of transactions that are still running, blocks of several in turn, and
+// from version 3 on of prepared ones; they come out as RunningPart and wait for RunningCommitted or
+// RunningAborted with somebody else (source/running.hpp).
 //
 // Invariants
 //  1. Parts of a transaction are consecutive and complete: part 0, 1, 2, ..., the last one marked.
@@ -18,7 +21,8 @@
 //     columns than its relation has, is Error(malformed). So are a BEGIN inside a transaction, a COMMIT
 //     that names another commit LSN than its BEGIN or does not end after it, and a name that is not
 //     UTF-8 (it could be written to the journal, but not read again).
-//  5. A logical message that is not transactional belongs to no transaction: it is passed over wherever
+//  5. A RELATION in a stream block describes the table for that transaction alone, until it has committed.
+//  6. A logical message that is not transactional belongs to no transaction: it is passed over wherever
 //     it comes. RELATION and TYPE are taken anywhere: a capture may begin with them.
 //
 // An Assembler that has thrown has lost its place: the next connection needs a new one.
@@ -29,6 +33,7 @@
 
 #include <memory>
 #include <unordered_map>
+#include <variant>
 
 #include "walign/base.hpp"
 #include "walign/decode.hpp"
@@ -115,20 +120,41 @@ class TransactionPart {
   std::size_t memory_bytes_;
 };
 
+// A part of a transaction that has not committed yet: of its header only xid, origin and gid are known, and each
+// change has the xid of the subtransaction that made it.
+struct RunningPart {
+  TransactionPart part;
+};
+// A transaction whose parts came before has committed: the header that all of them have.
+struct RunningCommitted {
+  v1::Transaction header;  // end_lsn included; no changes
+};
+// It is undone, or only that subtransaction of it.
+struct RunningAborted {
+  std::uint32_t xid = 0;
+  std::uint32_t subxid = 0;  // equal to xid: all of it
+};
+using Taken = std::variant<std::monostate, TransactionPart, RunningPart, RunningCommitted, RunningAborted>;
+
 // Turns the messages of one connection into parts, in order.
 class Assembler {
  public:
-  explicit Assembler(std::size_t part_bytes = std::size_t{1} << 20U);
+  explicit Assembler(std::size_t part_bytes = std::size_t{1} << 20U, decode::Place protocol = {})
+      : part_bytes_(part_bytes), protocol_(protocol) {}
+
+  // Where the next message stands: what decode() wants to know.
+  [[nodiscard]] decode::Place place() const {
+    return {protocol_.version, protocol_.parallel, block_ != nullptr && !preparing_};
+  }
 
   // Takes one message. Returns a part when this message completed one: a COMMIT always does (also for a
   // transaction without changes), a change does when the part is large enough.
-  std::optional<TransactionPart> take(const decode::Message& message);
+  Taken take(const decode::Message& message);
 
-  // Between a BEGIN and its COMMIT; keepalive positions mean nothing then.
+  // Between a BEGIN and its COMMIT, or inside a block; keepalive positions mean nothing then.
   [[nodiscard]] bool in_transaction() const { return part_.has_value(); }
 
  private:
-  using Taken = std::optional<TransactionPart>;
   // What is known under one OID, and where the open part has it.
   struct Known {
     RelationPtr relation;
@@ -145,20 +171,44 @@ class Assembler {
   Taken on(const decode::Delete& message);
   Taken on(const decode::Truncate& message);
   Taken on(const decode::LogicalMessage& message);
+  Taken on(const decode::StreamStart& message);
+  Taken on(const decode::StreamStop& message);
+  Taken on(const decode::StreamCommit& message);
+  Taken on(const decode::StreamAbort& message);
+  Taken on(const decode::BeginPrepare& message);
+  Taken on(const decode::Prepare& message);
+  Taken on(const decode::StreamPrepare& message);
+  Taken on(const decode::CommitPrepared& message);
+  Taken on(const decode::RollbackPrepared& message);
+
+  // A transaction that is still running, or prepared.
+  struct Running {
+    std::string origin;
+    std::uint64_t origin_lsn = 0;
+    std::string gid;
+    std::unordered_map<std::uint32_t, Known> relations;  // as it sees them
+  };
+  using RunningPlace = std::unordered_map<std::uint32_t, Running>::iterator;
+  void begin_block(RunningPlace running, bool preparing);
+  Taken end_block();
+  RunningPlace running(std::uint32_t xid, const char* doing);
+  Taken committed(RunningPlace running, Lsn commit_lsn, Lsn end_lsn, std::int64_t commit_time_us);
 
   [[noreturn]] void malformed(const std::string& what) const;
   void check_utf8(std::string_view name, const char* what) const;
-  v1::Change& add_change(v1::Change::Kind kind, const char* message_name);
+  v1::Change& add_change(v1::Change::Kind kind, std::uint32_t xid, const char* message_name);
   void add_column(const decode::RelationColumn& from, v1::Relation& relation) const;
   Known& known(std::uint32_t oid);
   std::uint32_t relation_index(Known& relation);
   Known& add_row_change(v1::Change& change, std::uint32_t oid);
   void pack(const decode::TupleView& from, const Known& relation, v1::Tuple& to);
   void pack_old(const decode::TupleView& from, decode::OldRow kind, const Known& relation, v1::Change& to);
+  TransactionPart take_part();
   Taken close_if_large();
   void open_part();
 
   const std::size_t part_bytes_;
+  const decode::Place protocol_;
   std::optional<TransactionPart> part_;  // the open one, while in a transaction
   v1::Transaction header_;               // what every part of the open transaction repeats
   std::uint64_t part_number_ = 0;        // of the open part, counted over all transactions
@@ -166,6 +216,9 @@ class Assembler {
   Known* latest_ = nullptr;  // in relations_: rows of one table come in runs
   std::uint32_t latest_oid_ = 0;
   std::unordered_map<std::uint32_t, std::pair<std::string, std::string>> types_;  // OID to schema, name
+  std::unordered_map<std::uint32_t, Running> running_;                            // by top-level xid
+  Running* block_ = nullptr;                                                      // whose block is open
+  bool preparing_ = false;  // it is that between Begin Prepare and Prepare
 };
 
 }  // namespace walign::event

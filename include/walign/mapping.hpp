@@ -60,17 +60,25 @@ struct SourceColumn {
   bool part_of_identity = false;
   bool toastable = false;
   bool nullable = false;
+  // Of a way back: SQL that makes this column's text out of the row `t` as it stands there now; empty where there is
+  // none.
+  std::string present;
 };
 
 struct TargetColumn {
   std::string name;
-  std::string expression;     // SQL over src
+  std::string expression;  // SQL over src
+  std::string declared;    // its type with what modifies it: numeric(10,2)
+  std::optional<config::ColumnRule> rule;  // that made it; nothing: it has the name of a source column
   std::string equals = "=";    // the operator, with its schema where that is not pg_catalog
   std::string base_type_sql;  // of the column, for comparing keys
   std::vector<int> inputs;    // indexes into Route::source_columns, ascending
   bool identity_always = false;
   bool nullable = false;
   bool probed = false;  // inputs are known (at once for renames, after complete() for expressions)
+  // Of a way back, where there and back need not be the same: an UPDATE leaves the column alone unless one of its
+  // inputs is another than before.
+  bool kept_if_same = false;
 };
 
 // What the target said of one expression (apply::probe).
@@ -103,6 +111,9 @@ struct Route {
   bool sole_writer = true;         // no other route leads to the target
   bool target_referenced = false;  // foreign keys point to it
   bool identity_full = false;      // the source sends whole old rows
+  bool one_way = false;            // nothing comes back
+  std::optional<std::string> reverse_key;  // SQL that draws a new target row's key on the source
+  bool back = false;                       // made by invert(): see there what is different
 
   [[nodiscard]] std::string label() const;  // "public.users -> public.users_async"
 };
@@ -167,6 +178,58 @@ struct CopyWay {
 CopyWay copy_way(const Route& route, const pg::Table& source, const pg::Table& target);
 // Rows of about chunk_bytes, but not more than chunk_rows, nor than are allowed in a second.
 std::int64_t rows_per_chunk(const config::Backfill& limits, const pg::Table& source);
+
+// ------------------------------------------------------------------------------------- the way back
+
+// A new row of the target has no source key: it is drawn on the source, where the row is inserted, and written into
+// the target's row, which is found by `row_key`.
+struct DrawnKey {
+  std::string sql;                   // on the source: nextval('s')
+  std::string source_column;         // the key that it gives
+  std::string target_column;         // where it is written
+  std::vector<std::string> row_key;  // the target's primary key
+};
+
+// What becomes of one route when source and target change places: a route that the same machinery can run, from
+// forward target to forward source. Its columns are the forward source's; `other_columns` get their defaults in new
+// rows and keep their values in others; `filter` is the forward target_where (or the constants that tell several
+// sources apart), `target_where` the forward filter. Different from a forward route:
+//
+//  1. An UPDATE sets a column whose value there and back need not be the same only where one of its inputs changed:
+//     against the old row where that is sent (REPLICA IDENTITY FULL), else against the forward value of the row
+//     that is there. So a lossy pair cannot rewrite what nobody touched.
+//  2. A row outside `filter` is none of ours: it is neither written nor deleted, whatever its key. What the filter
+//     reads is part of the replica identity, and of key_inputs: a change of it comes with the old row.
+//  3. A row that the forward filter would leave out is carried back all the same: nothing that was written is lost.
+struct WayBack {
+  std::string label;           // of the forward route
+  bool one_way = false;        // nothing is to come back
+  std::optional<Route> route;  // nothing: there is no way back
+  std::optional<DrawnKey> drawn_key;
+  std::vector<std::string> not_carried;  // target columns from which nothing on the source is computed
+  // Some value there and back could be another: what round_trip_sql() is to prove of every row.
+  bool needs_proof = false;
+  Findings findings;                     // why there is none; what it needs; what is lost
+};
+
+// One for each route, in their order. `routes` are complete, `source_types` what a cast on the source can name.
+std::vector<WayBack> invert(const std::vector<Route>& routes, const pg::Catalog& source, const pg::Catalog& target,
+                            const std::vector<pg::TypeName>& source_types);
+// The forward expressions, for the source to judge whether it can compute them too: a route to be asked about with
+// expressions_to_probe().
+Route asked_of_source(const Route& forward);
+// Takes the source's answers about the way back (expressions_to_probe(*way.route)) and about asked_of_source(). The
+// route is gone where it cannot work.
+void complete_way_back(WayBack& way, const Route& forward, const std::vector<ExpressionFacts>& back_facts,
+                       const std::vector<ExpressionFacts>& forward_facts);
+
+// Rows as they come out: takes one text array per input, answers, in the order of the arrays, the text of every
+// target column as the target would keep it. Not filtered.
+Statement values_statement(const Route& route);
+// On the source alone, over `from` (SQL of a relation with the source's columns, named or in parentheses): the rows
+// that do not come back as they were. Columns of the answer: source column, key (column=value, ...), what it was,
+// what came back. Nothing where the source cannot compute the forward mapping.
+std::optional<std::string> round_trip_sql(const Route& forward, const WayBack& way, const std::string& from);
 
 // Changes when anything does that decides what a route writes.
 std::string mapping_hash(const std::vector<Route>& routes);

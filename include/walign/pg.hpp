@@ -232,12 +232,12 @@ class TextArray {
   [[nodiscard]] std::size_t size() const { return count_; }
   [[nodiscard]] std::size_t bytes() const { return buffer_.size(); }
   // Borrows from this object until the next change.
-  Param param();
+  [[nodiscard]] Param param() const;
 
  private:
-  std::string buffer_;
+  void count_one();
+  std::string buffer_;  // always whole, its head included
   std::uint32_t count_ = 0;
-  bool has_null_ = false;
 };
 
 }  // namespace walign::pg

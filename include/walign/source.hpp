@@ -6,6 +6,9 @@
 //   walsender ──frames──> receiver thread: decode, assemble ──> queue, bounded by bytes ──> next()
 //             <──status── receiver thread <── acknowledge(durable)
 //
+// The highest version of the protocol that the server speaks is asked for. A large transaction comes while it is
+// still running; it is kept, on disk past a bound, until it commits (src/source/running.hpp).
+//
 // The receiver never waits for the target: when the queue is full it stops reading, and goes on sending status
 // updates, so that the server neither times out nor forgets what was acknowledged.
 //
@@ -57,6 +60,10 @@ struct SlotOptions {
   std::vector<std::string> publications;
   Lsn from;  // transactions that end at or below are not sent
   std::size_t queue_bytes = std::size_t{32} << 20U;
+  // Where transactions that are still running may be put out of memory: a state directory that this process holds.
+  // Empty: they are not asked for, and come when they have committed.
+  std::string spill_directory;
+  std::size_t spill_above_bytes = std::size_t{64} << 20U;
   std::chrono::milliseconds status_interval{1000};
   // A server that says nothing for half of this is asked to; one that says nothing for all of it is given up.
   std::chrono::milliseconds silence_limit{120'000};

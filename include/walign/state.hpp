@@ -12,10 +12,13 @@
 //   identity        "identity"                   Identity
 //   checkpoints     durable LSN, big-endian u64  Checkpoint
 //   phase           "phase"                      text
+//   dirty           table, 0, key                generation, u64
+//   verify          table                        Verification; "", the position up to which `dirty` is complete, u64
 //
 // Invariants
 //  1. put_checkpoint() returns after the record is on disk (fsync); only then may its position be
-//     acknowledged to the slot. The same for all that writes here.
+//     acknowledged to the slot. The same for all that writes here, but for what verification keeps: that survives a
+//     kill of the process, not one of the machine, and says itself how far it goes.
 //  2. The newest checkpoint's durable_lsn never goes back, except through forget_after() (a rewind).
 //     The same one may be put again.
 //  3. A directory belongs to one process (RocksDB's lock), one migration and one format; anything else
@@ -37,6 +40,19 @@
 #include "walign/v1/state.pb.h"
 
 namespace walign::state {
+
+// What is written of the keys that have changed since they were last verified, in one go.
+struct DirtyKeys {
+  struct Key {
+    std::string table;
+    std::string key;               // any bytes
+    std::uint64_t generation = 0;  // when it changed
+  };
+  std::vector<Key> put;
+  std::vector<Key> forget;                // whatever their generation
+  std::vector<std::string> forget_tables;  // all keys; before `put`
+  std::optional<Lsn> complete_to;         // the keys of all transactions that end at or below this are here
+};
 
 class Store {
  public:
@@ -64,6 +80,16 @@ class Store {
 
   virtual std::string phase() = 0;  // "new" if never set
   virtual void put_phase(const std::string& phase) = 0;
+
+  // ---- verification: not flushed to the disk
+  virtual void write_dirty(const DirtyKeys& keys) = 0;
+  // Every dirty key of a table, in the order of their bytes.
+  virtual void for_each_dirty(
+      const std::string& table,
+      const std::function<void(std::string_view key, std::uint64_t generation)>& visit) = 0;
+  virtual Lsn dirty_complete_to() = 0;  // 0 if never written
+  virtual void put_verification(const v1::Verification& verification) = 0;
+  virtual std::vector<v1::Verification> verifications() = 0;
 
   // Bytes on disk, roughly.
   virtual std::uint64_t disk_bytes() = 0;

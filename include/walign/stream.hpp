@@ -90,6 +90,9 @@ struct TableStatus {
   apply::Books books;
   std::optional<std::int64_t> rows_copied, rows_estimated;
   std::optional<std::int64_t> chunks_done, chunks;
+  std::optional<Lsn> verified_at = std::nullopt;  // both sides were compared as of here, whole or what had changed
+  std::optional<std::int64_t> differences = std::nullopt;  // found then
+  std::optional<std::int64_t> dirty_keys = std::nullopt;   // changed since; nothing where that is the whole table
 };
 
 // What is known now; nullopt where it is not known yet.
@@ -118,9 +121,9 @@ struct Status {
 
 // ------------------------------------------------------------------------------ work beside the stream
 
-// Something that reads rows beside the stream and joins it by alignment (walign/align.hpp): the copy of old rows.
-// The loop asks it about every part before it is taken. All calls are on the loop's thread, between batches unless
-// said otherwise.
+// Something that reads rows beside the stream and joins it by alignment (walign/align.hpp): the copy of old rows, the
+// comparison of both sides. The loop asks it about every part before it is taken. All calls are on the loop's thread,
+// between batches unless said otherwise.
 class Companion {
  public:
   struct Session {
@@ -128,6 +131,8 @@ class Companion {
     const Prepared* prepared = nullptr;
     std::uint64_t epoch = 0;
     Snapshot birth;                   // of the slot's consistent point
+    Lsn position;                     // the target's
+    state::Store* store = nullptr;
     obs::Metrics* metrics = nullptr;  // may be null
   };
   struct Judgement {
@@ -141,10 +146,18 @@ class Companion {
   virtual void start(const Session& session) = 0;
   // Ends its threads; what was in flight is pending again.
   virtual void stop() = 0;
-  // Some table is not complete: transactions must pass the gate (rule 1), and be judged.
+  // Rows are being read beside the stream: transactions must pass the gate (rule 1), and be judged.
   [[nodiscard]] virtual bool active() const = 0;
-  // What becomes of the changes of a part; nothing if something in flight must be loaded first.
+  // Whether it brings old rows: a run that ends when it has caught up waits for that.
+  [[nodiscard]] virtual bool copies_rows() const { return true; }
+  // What becomes of the changes of a part; nothing if something in flight must be done first. Asked again then.
   virtual std::optional<Judgement> judge(const event::TransactionPart& part, Xid xid) = 0;
+  // This part is taken: the next thing that happens to it is that it is gathered, and written. `xid`: nothing where
+  // no companion was active, so that it did not pass the gate. Also where this one is not active.
+  virtual void taken(const event::TransactionPart& /*part*/, std::optional<Xid> /*xid*/) {}
+  // The target's position is about to move: to the end of the last transaction taken, or to `progress` if that is
+  // further. What must be on disk before it is, is written now. Between a transaction's parts too.
+  virtual void before_commit(Lsn /*progress*/) {}
   // Nothing is gathered: everything below `reached` is applied, and a start after a crash would go on from
   // `position`, the target's. `next`: the transaction that comes next, if one is known.
   virtual void committed(Lsn position, Lsn reached, std::optional<Xid> next) = 0;
@@ -175,7 +188,9 @@ struct Options {
   config::Config config;
   Until until;
   bool no_backfill = false;         // the operator has brought the rows already
-  Companion* companion = nullptr;     // outlives the sidecar; null: only stream
+  // They outlive the sidecar; none: only stream. Asked to judge in this order until one says to wait, so that only the
+  // last may change anything when asked: the one that copies rows.
+  std::vector<Companion*> companions;
   const Interrupt* stop = nullptr;  // stop cleanly
   obs::Metrics* metrics = nullptr;  // outlives the sidecar
 };

@@ -261,7 +261,7 @@ void Applier::Impl::write(const std::vector<Execution>& executions, Lsn commit_a
   const std::size_t before = pipeline.sent();
   for (const auto& e : executions) {
     std::vector<pg::Param> params;
-    for (auto& array : e.arrays) params.push_back(const_cast<pg::TextArray&>(array).param());
+    for (const auto& array : e.arrays) params.push_back(array.param());
     for (const auto& text : e.text_params) params.push_back({text, 0, false, false});
     if (e.statement == nullptr) {
       pipeline.send(e.sql, params);
@@ -380,7 +380,7 @@ void Applier::Impl::flush() {
   stats = {batch_changes, 0, 0};
   const Lsn commit_at = parts.back().last() ? parts.back().end_lsn() : Lsn();
   if (careful_at.valid() && parts.back().commit_lsn() == careful_at) {
-    flush_carefully(Error(ErrorKind::conflict, "", ""));
+    flush_carefully();
   } else {
     try {
       const bool was_open = open;
@@ -393,7 +393,7 @@ void Applier::Impl::flush() {
       }
     } catch (const Error& error) {
       if (!is_data_error(error)) throw;
-      flush_carefully(error);
+      flush_carefully();
     }
   }
   forget_batch();

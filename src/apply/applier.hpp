@@ -39,7 +39,7 @@ struct Applier::Impl {
   void check_books();
 
   // ---- when a batch fails for its data
-  void flush_carefully(const Error& why);
+  void flush_carefully();
   void apply_transaction(const std::vector<const event::TransactionPart*>& parts);
   void row_by_row(const std::vector<const event::TransactionPart*>& parts, Lsn commit_at);
   bool exchange(const std::vector<const event::TransactionPart*>& parts, Lsn commit_at);

@@ -98,7 +98,7 @@ void Applier::Impl::each_change(const event::TransactionPart& part,
   }
 }
 
-void Applier::Impl::flush_carefully(const Error& why) {
+void Applier::Impl::flush_carefully() {
   const bool chosen = careful_at.valid() && parts.back().commit_lsn() == careful_at;
   if (chosen) {
     Parts all;
@@ -120,7 +120,6 @@ void Applier::Impl::flush_carefully(const Error& why) {
   if (complete.empty()) throw ReadAgain{parts.front().commit_lsn()};
   for (const auto& transaction : complete) apply_transaction(transaction);
   if (!parts.back().last()) throw ReadAgain{Lsn()};
-  static_cast<void>(why);
 }
 
 void Applier::Impl::apply_transaction(const Parts& transaction) {

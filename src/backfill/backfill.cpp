@@ -85,6 +85,9 @@ std::unique_ptr<TableCopy> Backfill::make_table(const Session& session, const ma
   table->plan =
       make_plan(route, source, into, std::move(key), mapping::rows_per_chunk(config_->backfill, source),
                 same_major(prepared.source, prepared.target));
+  // The plan is by the table's average: twice of it is met often, more is a part of the table with other rows.
+  table->plan.most_bytes = 2 * config_->backfill.chunk_bytes;
+  table->rows_planned = table->plan.rows_per_chunk;
   table->birth = row.birth;
   table->complete = row.complete;
   table->rows_copied = row.rows;

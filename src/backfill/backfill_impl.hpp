@@ -71,7 +71,14 @@ class Backfill final : public stream::Companion {
   void work();
   void work_until_stopped();
   TableCopy* claim(std::unique_lock<std::mutex>& lock, Range& range);
+  // How far the reading of a range has come.
+  struct Reading {
+    bool announced = false;
+    bool past_fence = false;  // the stream has passed the fence
+  };
   void copy_chunk(Copier& copier, TableCopy& table, Range range);
+  void cut(Copier& copier, TableCopy& table, Range& range);
+  CopySteps steps_for(TableCopy& table, Range& range, Reading& reading);
   bool announce(TableCopy& table, const Range& range, const std::function<std::pair<Snapshot, Lsn>()>& look);
   bool wait_for_alignment(TableCopy& table, const Range& range, bool& past_fence);
   bool may_try_again(TableCopy& table, const Error& error, bool past_fence) const;

@@ -171,6 +171,18 @@ bool ChunkMap::failed(const Range& range) {
   return true;
 }
 
+bool ChunkMap::give_back(const Range& range, const Bound& cut) {
+  const auto at = find(ChunkState::in_flight, range);
+  if (at == chunks_.end()) return false;
+  WALIGN_CHECK(cut.key && cut != range.lower && cut != range.upper);
+  const ChunkRecord rest = pending(cut, at->range.upper);
+  at->range.upper = cut;
+  const auto given = chunks_.insert(std::next(at), rest);
+  ++version_;
+  merge_around(given);
+  return true;
+}
+
 void ChunkMap::merge_around(Place at) {
   const auto is_pending = [](const ChunkRecord& c) { return c.state == ChunkState::pending; };
   auto first = at;

@@ -70,6 +70,9 @@ class ChunkMap {
   // in flight -> loaded; in flight -> pending. False, and nothing done, if the range is not in flight.
   bool loaded(const Range& range, std::int64_t rows);
   bool failed(const Range& range);
+  // A reader stopped early: of a range in flight, [lower, cut) stays so and the rest is pending again. The cut was
+  // found in the range's own snapshot. False, and nothing done, if the range is not in flight.
+  bool give_back(const Range& range, const Bound& cut);
   // Everything is pending again (a TRUNCATE). Chunks in flight are forgotten: loaded() and failed() of a range that
   // is not in flight are ignored and answer false. A range has no other name than its bounds: it may be announced
   // again only when nobody who read it before the reset will report it any more.

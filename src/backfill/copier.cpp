@@ -91,7 +91,7 @@ Copier::Copier(CopierOptions options)
   }
 }
 
-std::optional<Bound> Copier::find_cut(const CopyPlan& plan, const Range& range) {
+std::optional<Bound> Copier::find_cut(const CopyPlan& plan, const Range& range, std::int64_t rows) {
   if (plan.key.empty()) return std::nullopt;
   // As the type's own output: what a cast to text gives is another text for some types (bool).
   std::string names;
@@ -101,7 +101,7 @@ std::optional<Bound> Copier::find_cut(const CopyPlan& plan, const Range& range) 
   const auto& table = plan.route->source;
   const auto r = source_.exec(cat("SELECT ", names, " FROM ", pg::qualified(table.schema, table.name),
                                   " WHERE ", range_condition(plan.key, range), " ORDER BY ",
-                                  order_by(plan.key), " OFFSET ", plan.rows_per_chunk, " LIMIT 1"));
+                                  order_by(plan.key), " OFFSET ", rows, " LIMIT 1"));
   if (r.rows() == 0) return std::nullopt;
   Key key;
   for (int c = 0; c < r.columns(); ++c) key.push_back(r.str(0, c));
@@ -113,30 +113,85 @@ void Copier::begin_target(const CopyPlan& plan) {
   if (!plan.temporary.empty()) target_.exec(plan.temporary);
 }
 
-void Copier::pipe(const CopyPlan& plan, const Range& range, const CopySteps& steps) {
+namespace {
+
+// Rows are passed on many at a time: a message and a look at the socket for each would cost more than the rows.
+class Gathered {
+ public:
+  explicit Gathered(pg::CopyIn& in) : in_(in) { bytes_.reserve(kMost); }
+  void add(std::string_view piece) {
+    if (bytes_.size() + piece.size() > kMost) flush();
+    if (piece.size() > kMost) return in_.write(piece);
+    bytes_.append(piece);
+  }
+  void flush() {
+    if (!bytes_.empty()) in_.write(bytes_);
+    bytes_.clear();
+  }
+
+ private:
+  static constexpr std::size_t kMost = std::size_t{64} << 10U;
+  pg::CopyIn& in_;
+  std::string bytes_;
+};
+
+// In binary format, what is no row: the header, where it comes by itself, and the trailer.
+constexpr std::size_t kHeaderBytes = 19;
+constexpr std::string_view kTrailer = "\xff\xff";
+
+bool is_row(std::string_view piece, bool binary, bool first) {
+  return !binary || (piece != kTrailer && !(first && piece.size() == kHeaderBytes));
+}
+
+}  // namespace
+
+Copied Copier::pipe(const CopyPlan& plan, const Range& range, const CopySteps& steps) {
   const std::string format = plan.binary ? " (FORMAT binary)" : "";
   const std::string order = plan.key.empty() ? std::string() : cat(" ORDER BY ", order_by(plan.key));
   pg::CopyOut out(source_, cat("COPY (", plan.source_sql, " WHERE ",
                                plan.key.empty() ? std::string("true") : range_condition(plan.key, range),
                                order, ") TO STDOUT", format));
   pg::CopyIn in(target_, cat("COPY ", plan.into, " FROM STDIN", format));
+  Gathered gathered(in);
+  Copied copied;
   std::int64_t unreported = 0;
   while (const auto piece = out.next()) {
-    in.write(*piece);
-    unreported += static_cast<std::int64_t>(piece->size());
-    if (unreported < (std::int64_t{1} << 20U)) continue;
-    steps.progress(std::exchange(unreported, 0));
+    gathered.add(*piece);
+    if (is_row(*piece, plan.binary, copied.bytes == 0)) ++copied.read;
+    const auto size = static_cast<std::int64_t>(piece->size());
+    copied.bytes += size;
+    unreported += size;
+    if (unreported >= (std::int64_t{1} << 20U)) steps.progress(std::exchange(unreported, 0));
+    if (copied.bytes < plan.most_bytes || copied.read == 0 || plan.key.empty() || *piece == kTrailer) continue;
+    if (plan.binary) gathered.add(kTrailer);
+    copied.stopped_early = true;
+    break;
   }
-  piped_rows_ = in.finish();
+  gathered.flush();
+  if (copied.stopped_early) stop_reading(out);
+  copied.rows = in.finish();
   steps.progress(unreported);
+  return copied;
 }
 
-std::optional<std::int64_t> Copier::copy(const CopyPlan& plan, const Range& range, const CopySteps& steps) {
+// The snapshot stays, and with it what the range holds: only the COPY is undone.
+void Copier::stop_reading(pg::CopyOut& out) {
+  pg::Connection other(options_.source);
+  other.query("SELECT pg_catalog.pg_cancel_backend($1)", {cat(source_.backend_pid())});
+  try {
+    while (out.next()) {
+    }
+  } catch (const Error& error) {
+    if (error.sqlstate() != "57014") throw;
+  }
+  source_.exec("ROLLBACK TO SAVEPOINT walign_read");
+}
+
+// False: it shall not be read now.
+bool Copier::begin_source(const CopyPlan& plan, const CopySteps& steps, Snapshot& snapshot, Lsn& fence) {
   const auto& table = plan.route->source;
-  source_.exec("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
-  source_.exec(cat("LOCK TABLE ", pg::qualified(table.schema, table.name), " IN ACCESS SHARE MODE"));
-  Snapshot snapshot;
-  Lsn fence;
+  source_.exec(cat("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; LOCK TABLE ",
+                   pg::qualified(table.schema, table.name), " IN ACCESS SHARE MODE; SAVEPOINT walign_read"));
   const bool announced = steps.announce([&] {
     const auto r =
         source_.exec("SELECT pg_catalog.pg_current_snapshot(), pg_catalog.pg_current_wal_insert_lsn()");
@@ -146,23 +201,32 @@ std::optional<std::int64_t> Copier::copy(const CopyPlan& plan, const Range& rang
     fence = r.lsn(0, 1).without_page_header(options_.wal_segment_bytes);
     return std::pair(snapshot, fence);
   });
-  if (!announced) {
-    source_.exec("ROLLBACK");
-    return std::nullopt;
-  }
+  if (!announced) source_.exec("ROLLBACK");
+  return announced;
+}
+
+std::optional<Copied> Copier::copy(const CopyPlan& plan, Range range, const CopySteps& steps) {
+  Snapshot snapshot;
+  Lsn fence;
+  if (!begin_source(plan, steps, snapshot, fence)) return std::nullopt;
   begin_target(plan);
-  pipe(plan, range, steps);
+  Copied copied = pipe(plan, range, steps);
+  if (copied.stopped_early) {
+    if (const auto cut = find_cut(plan, range, copied.read)) {
+      steps.give_back(*cut);
+      range.upper = *cut;
+    }
+  }
   source_.exec("COMMIT");
   wait_flushed(fence);
-  std::int64_t rows = piped_rows_;
   if (plan.at_aligned_moment && !steps.wait_for_alignment()) {
     target_.exec("ROLLBACK");
     return std::nullopt;
   }
-  if (!plan.insert.empty()) rows = target_.exec(plan.insert).affected();
-  record(plan, range, snapshot, fence, rows);
+  if (!plan.insert.empty()) copied.rows = target_.exec(plan.insert).affected();
+  record(plan, range, snapshot, fence, copied.rows);
   target_.exec("COMMIT");
-  return rows;
+  return copied;
 }
 
 void Copier::forget() {

@@ -7,12 +7,17 @@
 //   LOCK TABLE ... IN ACCESS SHARE MODE
 //   snapshot and fence, announced
 //   COPY (SELECT ... WHERE key in range) ────────>  COPY into the table, or into a temporary one and from there
-//   COMMIT; wait until flushed past the fence       through the mapping's own SQL
+//   [too much: the rest is given back]              through the mapping's own SQL
+//   COMMIT; wait until flushed past the fence
 //                                                   epoch checked, record of the chunk; COMMIT
 //
 // The lock comes before the snapshot: a snapshot older than a table rewrite or TRUNCATE would see an empty table.
 // The fence must be flushed on the source before the rows count: an asynchronous commit can be read and then be
 // taken back by a crash.
+//
+// Ranges are cut by rows, and rows are not of one size. Rows come in the key's order, so a reader that has met more
+// bytes than a chunk should have cancels its COPY, asks in the same snapshot for the key of the first row that it has
+// not passed on, and gives the range from there on back.
 //
 // Threads: a Copier belongs to one worker thread.
 #pragma once
@@ -27,6 +32,7 @@ struct CopyPlan {
   const mapping::Route* route = nullptr;
   std::vector<KeyColumn> key;  // of the source; empty: the table is one chunk
   std::int64_t rows_per_chunk = 50'000;
+  std::int64_t most_bytes = std::int64_t{128} << 20U;  // a reader that has met so many stops
   bool at_aligned_moment = false;  // the target has other unique constraints than its key
   std::string source_sql;          // what is copied, up to and without the WHERE
   std::string into;                // COPY target: the table itself, or the temporary one
@@ -53,23 +59,35 @@ struct CopySteps {
   // Rows are in the temporary table; returns when they may be inserted, or false where they shall not
   // be. Only for plans at the aligned moment.
   std::function<bool()> wait_for_alignment;
-  // So many more rows and bytes were read.
+  // The reader stopped before `cut`, which is in the range: the rest of it is not in this chunk.
+  std::function<void(const Bound& cut)> give_back;
+  // So many more bytes were read.
   std::function<void(std::int64_t bytes)> progress;
+};
+
+struct Copied {
+  std::int64_t rows = 0;  // written to the target
+  std::int64_t read = 0;  // rows read from the source: those that a filter leaves out too
+  std::int64_t bytes = 0;
+  bool stopped_early = false;
 };
 
 class Copier {
  public:
   explicit Copier(CopierOptions options);
 
-  // Where to cut a range so that its first part has about plan.rows_per_chunk rows; nullopt where it has no more.
-  std::optional<Bound> find_cut(const CopyPlan& plan, const Range& range);
-  // Rows loaded; nullopt where one of the steps said no. Throws Error; nothing is on the target then. To go on
-  // after that: forget().
-  std::optional<std::int64_t> copy(const CopyPlan& plan, const Range& range, const CopySteps& steps);
+  // Where to cut a range so that its first part has `rows` rows; nullopt where it has no more. In the snapshot of
+  // the transaction that is open, if one is.
+  std::optional<Bound> find_cut(const CopyPlan& plan, const Range& range, std::int64_t rows);
+  // Nullopt where one of the steps said no. Throws Error; nothing is on the target then. To go on after that:
+  // forget().
+  std::optional<Copied> copy(const CopyPlan& plan, Range range, const CopySteps& steps);
   void forget();
 
  private:
-  void pipe(const CopyPlan& plan, const Range& range, const CopySteps& steps);
+  bool begin_source(const CopyPlan& plan, const CopySteps& steps, Snapshot& snapshot, Lsn& fence);
+  Copied pipe(const CopyPlan& plan, const Range& range, const CopySteps& steps);
+  void stop_reading(pg::CopyOut& out);
   void begin_target(const CopyPlan& plan);
   void wait_flushed(Lsn fence);
   void record(const CopyPlan& plan, const Range& range, const Snapshot& snapshot, Lsn fence,
@@ -78,7 +96,6 @@ class Copier {
   CopierOptions options_;
   pg::Connection source_;
   pg::Connection target_;
-  std::int64_t piped_rows_ = 0;
 };
 
 }  // namespace walign::backfill

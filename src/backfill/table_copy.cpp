@@ -77,6 +77,14 @@ KeyedChange keyed_change(const v1::Change& change, TableCopy& table, const v1::R
 
 }  // namespace
 
+void TableCopy::plan_next(const Copied& last) {
+  if (last.stopped_early) {
+    rows_planned = std::max<std::int64_t>(1, last.read / 2);
+  } else if (last.bytes < plan.most_bytes / 4) {
+    rows_planned = std::min(plan.rows_per_chunk, rows_planned * 2);
+  }
+}
+
 bool TableCopy::is(const v1::Relation& relation) const {
   const auto& r = route();
   if (r.source.schema == relation.schema() && r.source.name == relation.name()) return true;

@@ -18,10 +18,13 @@ struct TableCopy {
   bool planning = false;  // a worker is choosing a range
   bool frozen = false;    // no range is claimed until the position has moved on from frozen_at, a commit record
   Lsn frozen_at;
+  std::int64_t rows_planned = 0;  // of the next chunk: plan.rows_per_chunk, or fewer where rows are large
   int violations = 0;  // of a unique index, in a row, where the stream had passed the chunk's fence
   std::int64_t rows_copied = 0;
   double rows_estimated = 0;
 
+  // Where rows turn out larger than the table's average, the next chunks have fewer; and more again after.
+  void plan_next(const Copied& last);
   [[nodiscard]] const mapping::Route& route() const { return *plan.route; }
   // Whether a relation of the stream is this table, or one of its partitions.
   [[nodiscard]] bool is(const v1::Relation& relation) const;

@@ -112,44 +112,63 @@ Error explained(const Error& error, const TableCopy& table) {
 
 }  // namespace
 
-void Backfill::copy_chunk(Copier& copier, TableCopy& table, Range range) {
-  bool announced = false;
-  bool past_fence = false;
-  try {
-    if (const auto cut = copier.find_cut(table.plan, range)) {
-      const std::lock_guard lock(mutex_);
-      if (table.map.split_pending(range.lower, *cut)) range.upper = *cut;
-    }
-    CopySteps steps;
-    steps.announce = [&](const auto& look) { return announced = announce(table, range, look); };
-    steps.wait_for_alignment = [&] { return wait_for_alignment(table, range, past_fence); };
-    steps.progress = [&](std::int64_t bytes) {
-      if (metrics_ != nullptr) {
-        metrics_->counter("walign_backfill_bytes_total", "Bytes of old rows read from the source.")
-            .add(static_cast<double>(bytes));
-      }
-    };
-    const auto rows = copier.copy(table.plan, range, steps);
+// Cuts the range that was claimed, where it has more rows than a chunk should have.
+void Backfill::cut(Copier& copier, TableCopy& table, Range& range) {
+  const bool one_key = range.lower.key && range.lower.key == range.upper.key;
+  if (one_key) return;
+  std::int64_t rows = 0;
+  {
     const std::lock_guard lock(mutex_);
-    if (rows && table.map.loaded(range, *rows)) {
-      table.rows_copied += *rows;
-      rows_since_ += *rows;
+    rows = table.rows_planned;
+  }
+  const auto cut = copier.find_cut(table.plan, range, rows);
+  const std::lock_guard lock(mutex_);
+  if (cut && table.map.split_pending(range.lower, *cut)) range.upper = *cut;
+}
+
+CopySteps Backfill::steps_for(TableCopy& table, Range& range, Reading& reading) {
+  CopySteps steps;
+  steps.announce = [&](const auto& look) { return reading.announced = announce(table, range, look); };
+  steps.wait_for_alignment = [&] { return wait_for_alignment(table, range, reading.past_fence); };
+  steps.give_back = [&](const Bound& cut) {
+    const std::lock_guard lock(mutex_);
+    if (table.map.give_back(range, cut)) range.upper = cut;
+    changed_.notify_all();
+  };
+  steps.progress = [&](std::int64_t bytes) {
+    if (metrics_ == nullptr) return;
+    metrics_->counter("walign_backfill_bytes_total", "Bytes of old rows read from the source.")
+        .add(static_cast<double>(bytes));
+  };
+  return steps;
+}
+
+void Backfill::copy_chunk(Copier& copier, TableCopy& table, Range range) {
+  Reading reading;
+  try {
+    cut(copier, table, range);
+    const auto copied = copier.copy(table.plan, range, steps_for(table, range, reading));
+    const std::lock_guard lock(mutex_);
+    if (copied) table.plan_next(*copied);
+    if (copied && table.map.loaded(range, copied->rows)) {
+      table.rows_copied += copied->rows;
+      rows_since_ += copied->rows;
       table.violations = 0;
-    } else if (announced) {
+    } else if (reading.announced) {
       table.map.failed(range);
     }
     changed_.notify_all();
-    if (rows) return;
+    if (copied) return;
   } catch (const Error& error) {
     {
       const std::lock_guard lock(mutex_);
-      if (announced) {
+      if (reading.announced) {
         table.map.failed(range);
       } else {
         table.planning = false;
       }
       changed_.notify_all();
-      if (!may_try_again(table, error, past_fence)) throw explained(error, table);
+      if (!may_try_again(table, error, reading.past_fence)) throw explained(error, table);
     }
     copier.forget();
   }

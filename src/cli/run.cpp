@@ -144,7 +144,7 @@ int run(Context& context, const Options& options) {
   sidecar_options.stop = &signals.interrupt();
   sidecar_options.metrics = &metrics;
   const auto backfill = backfill::make(options.no_backfill);
-  sidecar_options.companion = backfill.get();
+  sidecar_options.companions = {backfill.get()};
   stream::Sidecar sidecar(std::move(sidecar_options));  // holds the state directory from here on
   const auto handlers = service::handlers_of(sidecar, metrics, config);
   const service::ControlServer control(config.state, handlers);

@@ -6,6 +6,17 @@
 //   taker   CLOSED | ABORTED | SEALED -> CLOSED -> OPEN | ABORTED
 //
 // In a cutover the source gives and the target takes; in a rollback the other way round.
+//
+// What those who decide (protocol.hpp) and those who write the SQL agree on:
+//  1. A compare-and-set finds the row exactly as its changer last read or wrote it: epoch, state and owner; it writes
+//     the changer's owner. Each in a transaction of its own with synchronous_commit = on. Who reads an owner newer
+//     than himself has been displaced, and changes nothing.
+//  2. A row is read FOR UPDATE and let go at once. Nobody ever waits for one row while holding the other, but for
+//     the seal: it holds the taker's row and writes the giver's. (Both rows locked by a reader would be a deadlock
+//     over two servers, which nobody sees.)
+//  3. The raise sets fence_lsn to NULL. The applier that passes a marker writes fence_lsn into the taker's row
+//     only where the row is at (the marker's epoch, CLOSED): a late marker of a dead attempt proves nothing.
+//  4. A side that a human opens alone, the other being gone for ever (walign.reopen), gets epoch + 1.
 #pragma once
 
 #include "walign/base.hpp"

@@ -1,12 +1,13 @@
 // Copyright the walign authors. SPDX-License-Identifier: Apache-2.0
 //
-// One reader per message, below its grammar. A reader begins after the tag, since the streamed messages
-// of later protocol versions have an xid there, and ends anywhere: decode() checks that nothing is left.
+// One reader per message, below its grammar; those of later protocol versions are in later.cpp. A reader begins after
+// the tag (and the xid, inside a stream block), and ends anywhere: decode() checks that nothing is left.
 #include "walign/decode.hpp"
 
 #include <limits>
 
 #include "decode/fields.hpp"
+#include "decode/later.hpp"
 
 namespace walign::decode {
 
@@ -145,51 +146,75 @@ LogicalMessage read_message(ByteReader& reader) {
 
 struct TagName {
   char tag;
+  int version;  // of the protocol that has it first
   const char* name;
 };
-constexpr TagName kNames[] = {{'B', "Begin"},    {'C', "Commit"}, {'O', "Origin"}, {'R', "Relation"},
-                              {'Y', "Type"},     {'I', "Insert"}, {'U', "Update"}, {'D', "Delete"},
-                              {'T', "Truncate"}, {'M', "Message"}};
-constexpr TagName kLaterNames[] = {
-    {'S', "Stream Start"},    {'E', "Stream Stop"},       {'c', "Stream Commit"},
-    {'A', "Stream Abort"},    {'b', "Begin Prepare"},     {'P', "Prepare"},
-    {'K', "Commit Prepared"}, {'r', "Rollback Prepared"}, {'p', "Stream Prepare"}};
+constexpr TagName kNames[] = {{'B', 1, "Begin"},
+                              {'C', 1, "Commit"},
+                              {'O', 1, "Origin"},
+                              {'R', 1, "Relation"},
+                              {'Y', 1, "Type"},
+                              {'I', 1, "Insert"},
+                              {'U', 1, "Update"},
+                              {'D', 1, "Delete"},
+                              {'T', 1, "Truncate"},
+                              {'M', 1, "Message"},
+                              {'S', 2, "Stream Start"},
+                              {'E', 2, "Stream Stop"},
+                              {'c', 2, "Stream Commit"},
+                              {'A', 2, "Stream Abort"},
+                              {'b', 3, "Begin Prepare"},
+                              {'P', 3, "Prepare"},
+                              {'K', 3, "Commit Prepared"},
+                              {'r', 3, "Rollback Prepared"},
+                              {'p', 3, "Stream Prepare"}};
 
-const char* find_name(std::span<const TagName> names, char tag) {
-  for (const TagName& entry : names) {
-    if (entry.tag == tag) return entry.name;
+const TagName* find(char tag) {
+  for (const TagName& entry : kNames) {
+    if (entry.tag == tag) return &entry;
   }
   return nullptr;
 }
 
-[[noreturn]] void unknown_tag(char tag) {
-  if (const char* later = find_name(kLaterNames, tag)) {
-    throw Error(ErrorKind::malformed, cat(later, " belongs to a later protocol version than 1"),
-                "start replication with proto_version 1, without streaming and two_phase");
-  }
-  refuse("tag", 0, cat("is unknown: ", static_cast<int>(static_cast<unsigned char>(tag))));
+void check_tag(char tag, int version) {
+  const TagName* known = find(tag);
+  if (known == nullptr)
+    refuse("tag", 0, cat("is unknown: ", static_cast<int>(static_cast<unsigned char>(tag))));
+  if (known->version <= version) return;
+  throw Error(ErrorKind::malformed, cat("belongs to a later protocol version than ", version),
+              cat("start replication with proto_version ", version, ", without streaming and two_phase"));
 }
 
-Message read_tagged(char tag, ByteReader& reader) {
+// Inside a stream block the messages that can stand there have their xid first.
+template <class M>
+M with_xid(M (*read)(ByteReader&), ByteReader& reader, const Place& place) {
+  const std::uint32_t xid = place.in_block ? reader.u32("xid") : 0;
+  M message = read(reader);
+  message.xid = xid;
+  return message;
+}
+
+Message read_tagged(char tag, ByteReader& reader, const Place& place) {
   switch (tag) {
-    case 'I': return read_insert(reader);
-    case 'U': return read_update(reader);
-    case 'D': return read_delete(reader);
+    case 'I': return with_xid(read_insert, reader, place);
+    case 'U': return with_xid(read_update, reader, place);
+    case 'D': return with_xid(read_delete, reader, place);
     case 'B': return read_begin(reader);
     case 'C': return read_commit(reader);
     case 'O': return read_origin(reader);
-    case 'R': return read_relation(reader);
-    case 'Y': return read_type(reader);
-    case 'T': return read_truncate(reader);
-    case 'M': return read_message(reader);
-    default: unknown_tag(tag);
+    case 'R': return with_xid(read_relation, reader, place);
+    case 'Y': return with_xid(read_type, reader, place);
+    case 'T': return with_xid(read_truncate, reader, place);
+    case 'M': return with_xid(read_message, reader, place);
+    default: return read_later(tag, reader, place);
   }
 }
 
 // Says which message it was, and gives what to do next to an error that only knows its field.
 Error explain(const Error& error, Bytes payload) {
-  const char* name = payload.empty() ? nullptr : find_name(kNames, static_cast<char>(payload[0]));
-  const std::string what = cat("pgoutput message", name == nullptr ? "" : " ", name == nullptr ? "" : name);
+  const TagName* known = payload.empty() ? nullptr : find(static_cast<char>(payload[0]));
+  const std::string what =
+      cat("pgoutput message", known == nullptr ? "" : " ", known == nullptr ? "" : known->name);
   const std::string hint =
       error.hint().empty() ? "nothing of it was applied; restart walign to receive it again, and if it comes "
                              "again the same, report it with this message and the server's version"
@@ -197,23 +222,24 @@ Error explain(const Error& error, Bytes payload) {
   return Error(error.kind(), cat(what, ": ", error.message()), hint);
 }
 
-Message read_whole(Bytes payload) {
+Message read_whole(Bytes payload, const Place& place) {
   // PostgreSQL's messages end at 1 GB; within this bound, the lengths of values fit the codes of packed
   // rows.
   constexpr std::size_t kMaxBytes = std::numeric_limits<std::int32_t>::max();
   if (payload.size() > kMaxBytes) refuse("payload", 0, cat("is too long: ", payload.size(), " bytes"));
   ByteReader reader(payload);
   const char tag = static_cast<char>(reader.u8("tag"));
-  Message message = read_tagged(tag, reader);
+  check_tag(tag, place.version);
+  Message message = read_tagged(tag, reader, place);
   reader.expect_end("the message");
   return message;
 }
 
 }  // namespace
 
-Message decode(Bytes payload) {
+Message decode(Bytes payload, Place place) {
   try {
-    return read_whole(payload);
+    return read_whole(payload, place);
   } catch (const Error& error) {
     throw explain(error, payload);
   }

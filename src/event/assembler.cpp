@@ -21,9 +21,7 @@ v1::ReplicaIdentity identity_of(char relreplident) {
 
 }  // namespace
 
-Assembler::Assembler(std::size_t part_bytes) : part_bytes_(part_bytes) {}
-
-std::optional<TransactionPart> Assembler::take(const decode::Message& message) {
+Taken Assembler::take(const decode::Message& message) {
   return std::visit([this](const auto& one) { return on(one); }, message);
 }
 
@@ -44,7 +42,7 @@ void Assembler::check_utf8(std::string_view name, const char* what) const {
 
 // ------------------------------------------------------------------------------------- transactions
 
-Assembler::Taken Assembler::on(const decode::Begin& message) {
+Taken Assembler::on(const decode::Begin& message) {
   if (in_transaction()) {
     malformed(cat("BEGIN of transaction ", message.xid, " before the COMMIT of ", header_.xid()));
   }
@@ -53,11 +51,13 @@ Assembler::Taken Assembler::on(const decode::Begin& message) {
   header_.set_commit_lsn(message.commit_lsn.value);
   header_.set_commit_time_us(message.commit_time_us);
   open_part();
-  return std::nullopt;
+  return {};
 }
 
-Assembler::Taken Assembler::on(const decode::Commit& message) {
-  if (!in_transaction()) malformed(cat("COMMIT at ", message.commit_lsn, " without a BEGIN"));
+Taken Assembler::on(const decode::Commit& message) {
+  if (!in_transaction() || block_ != nullptr) {
+    malformed(cat("COMMIT at ", message.commit_lsn, " without a BEGIN"));
+  }
   if (message.commit_lsn.value != header_.commit_lsn()) {
     malformed(cat("COMMIT at ", message.commit_lsn, " of transaction ", header_.xid(), ", whose BEGIN said ",
                   Lsn(header_.commit_lsn())));
@@ -67,18 +67,22 @@ Assembler::Taken Assembler::on(const decode::Commit& message) {
   }
   part_->tx_->set_end_lsn(message.end_lsn.value);
   part_->tx_->set_last(true);
-  return std::exchange(part_, std::nullopt);
+  return take_part();
 }
 
 // Comes after BEGIN, before the changes; a later one would be for what follows it.
-Assembler::Taken Assembler::on(const decode::Origin& message) {
+Taken Assembler::on(const decode::Origin& message) {
   if (!in_transaction()) malformed("ORIGIN outside a transaction");
   check_utf8(message.name, "the name of a replication origin");
   for (v1::Transaction* tx : {&header_, part_->tx_}) {
     tx->set_origin(message.name.data(), message.name.size());
     tx->set_origin_lsn(message.lsn.value);
   }
-  return std::nullopt;
+  if (block_ != nullptr) {
+    block_->origin = message.name;
+    block_->origin_lsn = message.lsn.value;
+  }
+  return {};
 }
 
 void Assembler::open_part() {
@@ -88,24 +92,31 @@ void Assembler::open_part() {
   part_->memory_bytes_ += header_.origin().size();
 }
 
-Assembler::Taken Assembler::close_if_large() {
-  if (part_->memory_bytes_ < part_bytes_) return std::nullopt;
-  Taken closed = std::exchange(part_, std::nullopt);
-  header_.set_part(header_.part() + 1);
+TransactionPart Assembler::take_part() {
+  TransactionPart part = std::move(*part_);
+  part_.reset();
+  return part;
+}
+
+Taken Assembler::close_if_large() {
+  if (part_->memory_bytes_ < part_bytes_) return {};
+  TransactionPart closed = take_part();
+  if (block_ == nullptr) header_.set_part(header_.part() + 1);
   open_part();
+  if (block_ != nullptr) return RunningPart{std::move(closed)};
   return closed;
 }
 
 // ---------------------------------------------------------------------------------------- relations
 
-Assembler::Taken Assembler::on(const decode::Type& message) {
+Taken Assembler::on(const decode::Type& message) {
   check_utf8(message.schema, "the schema of a type");
   check_utf8(message.name, "the name of a type");
   types_[message.oid] = {std::string(message.schema), std::string(message.name)};
-  return std::nullopt;
+  return {};
 }
 
-Assembler::Taken Assembler::on(const decode::Relation& message) {
+Taken Assembler::on(const decode::Relation& message) {
   check_utf8(message.schema, "the name of a schema");
   check_utf8(message.name, "the name of a table");
   auto relation = std::make_shared<v1::Relation>();
@@ -117,8 +128,10 @@ Assembler::Taken Assembler::on(const decode::Relation& message) {
     check_utf8(column.name, "the name of a column");
     add_column(column, *relation);
   }
-  relations_[message.oid] = Known{std::move(relation)};
-  return std::nullopt;
+  auto& relations = block_ != nullptr ? block_->relations : relations_;
+  relations[message.oid] = Known{std::move(relation)};
+  latest_ = nullptr;
+  return {};
 }
 
 void Assembler::add_column(const decode::RelationColumn& from, v1::Relation& relation) const {
@@ -137,13 +150,18 @@ void Assembler::add_column(const decode::RelationColumn& from, v1::Relation& rel
   }
 }
 
-// Rows of one table come in runs, so the latest is asked first. Entries are replaced, never removed: the
-// pointer stays good.
+// Rows of one table come in runs, so the latest is asked first. Entries are replaced, never removed, but with a
+// transaction's own at the end of a block: until then the pointer stays good.
 Assembler::Known& Assembler::known(std::uint32_t oid) {
   if (latest_ != nullptr && latest_oid_ == oid) return *latest_;
-  const auto found = relations_.find(oid);
-  if (found == relations_.end()) malformed(cat("a change of relation ", oid, ", which was never described"));
-  latest_ = &found->second;
+  const auto look = [oid](auto& relations) {
+    const auto found = relations.find(oid);
+    return found == relations.end() ? nullptr : &found->second;
+  };
+  Known* found = block_ != nullptr ? look(block_->relations) : nullptr;
+  if (found == nullptr) found = look(relations_);
+  if (found == nullptr) malformed(cat("a change of relation ", oid, ", which was never described"));
+  latest_ = found;
   latest_oid_ = oid;
   return *latest_;
 }

@@ -34,10 +34,11 @@ void mark_not_sent(const v1::Relation& relation, v1::Tuple& key) {
 
 }  // namespace
 
-v1::Change& Assembler::add_change(v1::Change::Kind kind, const char* message_name) {
+v1::Change& Assembler::add_change(v1::Change::Kind kind, std::uint32_t xid, const char* message_name) {
   if (!in_transaction()) malformed(cat(message_name, " outside a transaction"));
   v1::Change& change = *part_->tx_->add_changes();
   change.set_kind(kind);
+  if (block_ != nullptr) change.set_xid(xid != 0 ? xid : header_.xid());
   part_->memory_bytes_ += kChangeBytes;
   return change;
 }
@@ -83,30 +84,30 @@ void Assembler::pack_old(const decode::TupleView& from, decode::OldRow kind, con
   mark_not_sent(*relation.relation, *to.mutable_old_row());
 }
 
-Assembler::Taken Assembler::on(const decode::Insert& message) {
-  v1::Change& change = add_change(v1::Change::INSERT, "INSERT");
+Taken Assembler::on(const decode::Insert& message) {
+  v1::Change& change = add_change(v1::Change::INSERT, message.xid, "INSERT");
   const Known& relation = add_row_change(change, message.relation);
   pack(message.new_row, relation, *change.mutable_new_row());
   return close_if_large();
 }
 
-Assembler::Taken Assembler::on(const decode::Update& message) {
-  v1::Change& change = add_change(v1::Change::UPDATE, "UPDATE");
+Taken Assembler::on(const decode::Update& message) {
+  v1::Change& change = add_change(v1::Change::UPDATE, message.xid, "UPDATE");
   const Known& relation = add_row_change(change, message.relation);
   if (message.old_kind != decode::OldRow::none) pack_old(message.old_row, message.old_kind, relation, change);
   pack(message.new_row, relation, *change.mutable_new_row());
   return close_if_large();
 }
 
-Assembler::Taken Assembler::on(const decode::Delete& message) {
-  v1::Change& change = add_change(v1::Change::DELETE, "DELETE");
+Taken Assembler::on(const decode::Delete& message) {
+  v1::Change& change = add_change(v1::Change::DELETE, message.xid, "DELETE");
   const Known& relation = add_row_change(change, message.relation);
   pack_old(message.old_row, message.old_kind, relation, change);
   return close_if_large();
 }
 
-Assembler::Taken Assembler::on(const decode::Truncate& message) {
-  v1::Truncate& truncate = *add_change(v1::Change::TRUNCATE, "TRUNCATE").mutable_truncate();
+Taken Assembler::on(const decode::Truncate& message) {
+  v1::Truncate& truncate = *add_change(v1::Change::TRUNCATE, message.xid, "TRUNCATE").mutable_truncate();
   truncate.set_cascade(message.cascade);
   truncate.set_restart_identity(message.restart_identity);
   for (const std::uint32_t oid : message.relations) truncate.add_relations(relation_index(known(oid)));
@@ -115,10 +116,11 @@ Assembler::Taken Assembler::on(const decode::Truncate& message) {
 }
 
 // One that is not transactional comes when it is written, whatever becomes of the transaction around it.
-Assembler::Taken Assembler::on(const decode::LogicalMessage& message) {
-  if (!message.transactional) return std::nullopt;
+Taken Assembler::on(const decode::LogicalMessage& message) {
+  if (!message.transactional) return {};
   check_utf8(message.prefix, "the prefix of a logical message");
-  v1::LogicalMessage& to = *add_change(v1::Change::MESSAGE, "a transactional message").mutable_message();
+  v1::LogicalMessage& to =
+      *add_change(v1::Change::MESSAGE, message.xid, "a transactional message").mutable_message();
   to.set_prefix(message.prefix.data(), message.prefix.size());
   to.set_content(message.content.data(), message.content.size());
   to.set_lsn(message.lsn.value);

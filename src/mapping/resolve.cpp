@@ -2,6 +2,7 @@
 //
 // One rule and two tables become a route: source columns typed, target columns matched, key chosen.
 #include "tables.hpp"
+#include "value_map.hpp"
 
 namespace walign::mapping {
 
@@ -36,6 +37,8 @@ class RouteBuilder {
     route_.filter = rule_.where;
     route_.target_where = rule_.target_where;
     route_.inserts_only = rule_.inserts_only;
+    route_.one_way = rule_.one_way;
+    route_.reverse_key = rule_.reverse_key;
     route_.target_referenced = target_.referenced;
     route_.identity_full = source_.replica_identity == 'f';
     route_.leaves = source_.leaves;
@@ -117,27 +120,6 @@ class RouteBuilder {
     return cat(src(source.name), "::", target.base_type.sql());
   }
 
-  [[nodiscard]] std::string value_map(const ColumnRule& rule, const pg::Column& target) const {
-    const std::string input = cat(src(rule.source), "::pg_catalog.text");
-    const auto literal = [](const std::optional<std::string>& value) {
-      return value ? quote_literal(*value) : std::string("NULL");
-    };
-    std::string null_case = "NULL";
-    std::string cases;
-    for (const auto& pair : rule.values) {
-      if (!pair.from) {
-        null_case = literal(pair.to);
-      } else {
-        cases += cat(" WHEN ", input, " = ", quote_literal(*pair.from), " THEN ", literal(pair.to));
-      }
-    }
-    const std::string otherwise = rule.has_else ? literal(rule.value)
-                                                : cat("walign.unmapped_value(", quote_literal(name()), ", ",
-                                                      quote_literal(target.name), ", ", input, ")");
-    return cat("(CASE WHEN ", src(rule.source), " IS NULL THEN ", null_case, cases, " ELSE ", otherwise,
-               " END)::", target.base_type.sql());
-  }
-
   void add_plain(TargetColumn& column, const std::string& source_column, const pg::Column& target) {
     const int input = source_index(source_column);
     if (input < 0) {
@@ -164,7 +146,7 @@ class RouteBuilder {
                 "name it with from: in the value map");
           return;
         }
-        column.expression = value_map(rule, target);
+        column.expression = value_map_sql(rule, target, unmapped_value_sql(name(), target.name, src(rule.source)));
         column.inputs = {source_index(rule.source)};
         column.probed = true;
         break;
@@ -191,6 +173,8 @@ class RouteBuilder {
       TargetColumn column;
       column.name = target.name;
       column.base_type_sql = target.base_type.sql();
+      column.declared = target.declared;
+      if (rule != nullptr) column.rule = *rule;
       if (target.equality_schema != "pg_catalog") {
         column.equals = cat("OPERATOR(", quote_ident(target.equality_schema), ".=)");
       }

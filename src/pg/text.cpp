@@ -46,7 +46,6 @@ std::string qualified(std::string_view schema, std::string_view name) {
 void TextArray::clear() {
   buffer_.clear();
   count_ = 0;
-  has_null_ = false;
   put_u32(buffer_, 1);
   put_u32(buffer_, 0);
   put_u32(buffer_, kTextOid);
@@ -57,18 +56,18 @@ void TextArray::clear() {
 void TextArray::add(std::string_view value) {
   put_u32(buffer_, static_cast<std::uint32_t>(value.size()));
   buffer_ += value;
-  ++count_;
+  count_one();
 }
 
 void TextArray::add_null() {
   put_u32(buffer_, 0xFFFFFFFFU);
-  has_null_ = true;
-  ++count_;
+  set_u32(buffer_, kHasNullAt, 1);
+  count_one();
 }
 
-Param TextArray::param() {
-  set_u32(buffer_, kHasNullAt, has_null_ ? 1 : 0);
-  set_u32(buffer_, kCountAt, count_);
+void TextArray::count_one() { set_u32(buffer_, kCountAt, ++count_); }
+
+Param TextArray::param() const {
   return {buffer_, kTextArrayOid, true, false};
 }
 

@@ -6,6 +6,7 @@
 #include <array>
 #include <thread>
 
+#include "running.hpp"
 #include "walign/obs.hpp"
 #include "walign/source.hpp"
 
@@ -14,6 +15,7 @@ namespace walign::source {
 namespace {
 
 using Clock = std::chrono::steady_clock;
+constexpr std::size_t kPartBytes = std::size_t{1} << 20U;
 
 // An event descriptor that other threads ring and the receiver polls.
 class Bell {
@@ -41,10 +43,18 @@ pg::ConnectionOptions as_replication(pg::ConnectionOptions options) {
   return options;
 }
 
-std::string plugin_options(const std::vector<std::string>& publications) {
+// Transactions in two phases are never asked for: after a PREPARE is acknowledged its content does not come again.
+decode::Place best_protocol(const pg::Connection& connection, bool streams) {
+  if (!streams) return {1, false, false};
+  return {connection.server_version() >= 160000 ? 4 : 3, false, false};
+}
+
+std::string plugin_options(const std::vector<std::string>& publications, const decode::Place& protocol) {
   std::vector<std::string> names;
   for (const auto& name : publications) names.push_back(pg::quote_ident(name));
-  return cat("proto_version '1', messages 'true', publication_names ", pg::quote_literal(join(names, ",")));
+  return cat("proto_version '", protocol.version, "', messages 'true', ",
+             protocol.version > 1 ? "streaming 'on', " : "", "publication_names ",
+             pg::quote_literal(join(names, ",")));
 }
 
 // RULES 13: the walsender looks publications up as of each change that it decodes.
@@ -66,7 +76,13 @@ class SlotSource final : public Source {
       : status_interval_(options.status_interval),
         silence_limit_(options.silence_limit),
         connection_(as_replication(options.connection)),
-        stream_(connection_, options.slot, options.from, plugin_options(options.publications)),
+        protocol_(best_protocol(connection_, !options.spill_directory.empty())),
+        stream_(connection_, options.slot, options.from, plugin_options(options.publications, protocol_)),
+        assembler_(kPartBytes, protocol_),
+        running_(protocol_.version > 1
+                     ? std::make_unique<RunningTransactions>(state::Spill::open(options.spill_directory),
+                                                             options.spill_above_bytes)
+                     : nullptr),
         queue_(options.queue_bytes, [this] { bell_.ring(); }),
         received_(options.from.value),
         acknowledged_(options.from.value),
@@ -78,7 +94,18 @@ class SlotSource final : public Source {
     receiver_.join();
   }
 
-  std::optional<Item> next(std::chrono::milliseconds timeout) override { return queue_.pop(timeout); }
+  std::optional<Item> next(std::chrono::milliseconds timeout) override {
+    while (!committed_) {
+      auto queued = queue_.pop(timeout);
+      if (!queued) return std::nullopt;
+      if (auto* part = std::get_if<event::TransactionPart>(&*queued)) return std::move(*part);
+      if (auto* progress = std::get_if<Progress>(&*queued)) return *progress;
+      committed_ = std::move(std::get<std::unique_ptr<Committed>>(*queued));
+    }
+    auto part = committed_->next();
+    if (part.last()) committed_.reset();
+    return part;
+  }
 
   void acknowledge(Lsn durable) override {
     const Lsn before(acknowledged_.load());
@@ -143,11 +170,8 @@ class SlotSource final : public Source {
 
   void take(const pg::ReplicationFrame& frame) {
     if (frame.kind == pg::ReplicationFrame::Kind::data) {
-      auto part = assembler_.take(decode::decode(frame.payload));
-      if (!part) return;
-      if (part->last()) raise_received(part->end_lsn());
-      const auto bytes = part->memory_bytes();
-      queue_.push(std::move(*part), bytes);
+      std::visit([this](auto&& taken) { handle(std::move(taken)); },
+                 assembler_.take(decode::decode(frame.payload, assembler_.place())));
       return;
     }
     // Inside a transaction a keepalive's position may be that of the commit to come.
@@ -157,6 +181,21 @@ class SlotSource final : public Source {
       progress_ = frame.wal_end;
       queue_.push(Progress{frame.wal_end}, sizeof(Progress));
     }
+  }
+
+  void handle(std::monostate /*nothing complete*/) {}
+  void handle(event::TransactionPart part) {
+    if (part.last()) raise_received(part.end_lsn());
+    const auto bytes = part.memory_bytes();
+    queue_.push(std::move(part), bytes);
+  }
+  void handle(event::RunningPart part) { running_->add(std::move(part)); }
+  void handle(const event::RunningAborted& aborted) { running_->abort(aborted); }
+  void handle(const event::RunningCommitted& committed) {
+    auto whole = running_->commit(committed);
+    raise_received(Lsn(committed.header.end_lsn()));
+    const auto bytes = whole->memory_bytes() + sizeof(Committed);
+    queue_.push(std::move(whole), bytes);
   }
 
   // A connection can be dead without either end being told: something between the two keeps ours up. While the queue
@@ -196,14 +235,18 @@ class SlotSource final : public Source {
   const std::chrono::milliseconds silence_limit_;
   Bell bell_;
   pg::Connection connection_;
+  const decode::Place protocol_;
   pg::ReplicationStream stream_;
   event::Assembler assembler_;
+  std::unique_ptr<RunningTransactions> running_;  // null: only committed ones come
   Lsn progress_;
   bool more_is_there_ = false;
   bool heard_ = false;
   Clock::time_point last_heard_ = Clock::now();
 
-  BoundedQueue<Item> queue_;
+  using Queued = std::variant<event::TransactionPart, Progress, std::unique_ptr<Committed>>;
+  BoundedQueue<Queued> queue_;
+  std::unique_ptr<Committed> committed_;  // the consumer's: being handed out
   std::atomic<std::uint64_t> received_;
   std::atomic<std::uint64_t> acknowledged_;
   std::atomic<std::uint64_t> sent_{0};

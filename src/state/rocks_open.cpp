@@ -11,7 +11,8 @@ namespace walign::state {
 
 namespace {
 
-constexpr std::array<const char*, kFamilies> kNames = {"identity", "checkpoints", "phase"};
+constexpr std::array<const char*, kFamilies> kNames = {"identity", "checkpoints", "phase", "dirty",
+                                                      "verify"};
 
 // Logs, catalog and what opening writes, with a margin: on a disk without any room RocksDB does not fail
 // to open, it aborts.

@@ -27,14 +27,14 @@ std::optional<std::string> RocksStore::get(Family family, const std::string& key
   return record;
 }
 
-void RocksStore::write(rocksdb::WriteBatch& batch) {
+void RocksStore::write(rocksdb::WriteBatch& batch, bool flush) {
   WALIGN_CHECK(writable_);
   if (failed_) {
     throw Error(ErrorKind::storage, cat("state directory ", directory_, ": an earlier write failed"),
                 "see the log for why; then start again");
   }
   rocksdb::WriteOptions options;
-  options.sync = true;
+  options.sync = flush;
   const auto status = db_->Write(options, &batch);
   if (status.ok()) return;
   failed_ = true;

@@ -15,8 +15,8 @@ struct Retention {
   std::int64_t then_every_us = 3'600'000'000;
 };
 
-enum class Family : std::size_t { identity, checkpoints, phase };
-constexpr std::size_t kFamilies = 3;
+enum class Family : std::size_t { identity, checkpoints, phase, dirty, verify };
+constexpr std::size_t kFamilies = 5;
 
 class RocksStore final : public Store {
  public:
@@ -36,6 +36,13 @@ class RocksStore final : public Store {
   void forget_after(Lsn lsn) override;
   std::string phase() override;
   void put_phase(const std::string& phase) override;
+  void write_dirty(const DirtyKeys& keys) override;
+  void for_each_dirty(
+      const std::string& table,
+      const std::function<void(std::string_view key, std::uint64_t generation)>& visit) override;
+  Lsn dirty_complete_to() override;
+  void put_verification(const v1::Verification& verification) override;
+  std::vector<v1::Verification> verifications() override;
   std::uint64_t disk_bytes() override;
 
  private:
@@ -49,7 +56,7 @@ class RocksStore final : public Store {
   [[nodiscard]] Error unreadable(Family family, std::string_view key, const Error& why) const;
   std::optional<std::string> get(Family family, const std::string& key) const;
   void put(Family family, const std::string& key, const std::string& record);
-  void write(rocksdb::WriteBatch& batch);
+  void write(rocksdb::WriteBatch& batch, bool flush = true);
   [[nodiscard]] Lsn read_key(std::string_view key) const;
   v1::Checkpoint read_checkpoint(std::string_view key, std::string_view record) const;
   std::unique_ptr<rocksdb::Iterator> iterate(Family family) const;

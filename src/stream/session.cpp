@@ -7,7 +7,9 @@ namespace {
 
 using Steady = std::chrono::steady_clock;
 constexpr auto kHousekeeping = std::chrono::milliseconds(500);
-constexpr auto kIdleWait = std::chrono::milliseconds(100);
+constexpr auto kIdleWait = std::chrono::milliseconds(20);
+constexpr auto kAwaitedWait = std::chrono::milliseconds(2);  // while somebody waits for the stream to pass a position
+constexpr auto kNudgeEvery = std::chrono::milliseconds(100);
 constexpr auto kCatalogWatch = std::chrono::seconds(5);
 
 void observe_flush(obs::Metrics& metrics, const apply::Applier::FlushStats& stats) {
@@ -19,21 +21,21 @@ void observe_flush(obs::Metrics& metrics, const apply::Applier::FlushStats& stat
       .observe(stats.seconds);
 }
 
-struct StopCompanion {
-  Companion* companion;
-  ~StopCompanion() {
-    if (companion != nullptr) companion->stop();
-  }
+struct StopCompanions {
+  Companions& companions;
+  ~StopCompanions() { companions.stop(); }
 };
 
 }  // namespace
 
 Session::Session(const Options& options, state::Store& store, Board& board, Carried& carried,
                  const Interrupt& hard)
-    : options_(options), store_(store), board_(board), carried_(carried), hard_(hard) {}
+    : options_(options),
+      companions_(options_.companions),
+      store_(store), board_(board), carried_(carried), hard_(hard) {}
 
 void Session::run() {
-  const StopCompanion stops_with_us{options_.companion};
+  const StopCompanions stop_with_us{companions_};
   connect();
   try {
     loop();
@@ -51,9 +53,9 @@ void Session::connect() {
   Snapshot birth;
   {
     pg::Connection target(connection_options(config, config.target, "control", options_.stop));
-    const auto old_rows = options_.no_backfill            ? OldRows::brought
-                          : options_.companion != nullptr ? OldRows::copied
-                                                          : OldRows::refused;
+    const auto old_rows = options_.no_backfill              ? OldRows::brought
+                          : companions_.copier() != nullptr ? OldRows::copied
+                                                            : OldRows::refused;
     auto begun = begin(config, old_rows, store_, *source_sql_, target, carried_.made);
     prepared_ = std::move(begun.prepared);
     birth = begun.birth;
@@ -84,11 +86,10 @@ void Session::connect() {
   if (!prepared_.published_inserts.empty()) slot.publications.push_back(inserts_publication(config));
   slot.from = applier_->position();
   source_ = source::open_slot(slot);
-  if (options_.companion != nullptr) {
-    options_.companion->start({&config, &prepared_, applier_->epoch(), birth, options_.metrics});
-  }
+  companions_.start(
+      {&config, &prepared_, applier_->epoch(), birth, applier_->position(), &store_, options_.metrics});
   find_end();
-  last_stored_ = last_flush_ = last_watched_ = Steady::now();
+  last_stored_ = last_flush_ = last_watched_ = last_nudge_ = Steady::now();
   obs::info("streaming", {{"slot", slot.slot}, {"lsn", slot.from}, {"epoch", applier_->epoch()}});
   housekeeping(true);
   board_.update([](Status& s) {
@@ -99,7 +100,7 @@ void Session::connect() {
 
 // --until-caught-up is the end of WAL as it is when streaming begins, or when the last old row was copied.
 void Session::find_end() {
-  if (!carried_.until.caught_up || carried_.until.lsn || copying()) return;
+  if (!carried_.until.caught_up || carried_.until.lsn || companions_.copying()) return;
   carried_.until.lsn = source::current_lsn(*source_sql_, prepared_.source.wal_segment_bytes);
   obs::info("running until caught up", {{"lsn", *carried_.until.lsn}});
 }
@@ -116,7 +117,8 @@ void Session::loop() {
     }
     // What was gathered is written as soon as nothing more is waiting; a large transaction's beginning can wait.
     const bool write_soon = applier_->pending() && !applier_->in_transaction();
-    auto item = source_->next(write_soon ? std::chrono::milliseconds(0) : kIdleWait);
+    const auto patience = companions_.active() ? kAwaitedWait : kIdleWait;
+    auto item = source_->next(write_soon ? std::chrono::milliseconds(0) : patience);
     if (item) {
       if (!take(std::move(*item))) return;
     } else if (!idle()) {
@@ -145,27 +147,32 @@ bool Session::take(source::Item item) {
         ->counter("walign_received_bytes_total", "Memory of the changes received, before they are written.")
         .add(static_cast<double>(part.memory_bytes()));
   }
-  if (copying()) return take_judged(std::move(part));
+  if (companions_.active()) return take_judged(std::move(part));
+  companions_.taken(part, std::nullopt);
   applier_->add(std::move(part));
   if (applier_->full()) flush();
   return true;
 }
 
-void Session::tell_companion(std::optional<Next> next) {
-  if (options_.companion == nullptr || applier_->pending() || applier_->in_transaction()) return;
+void Session::store(Lsn progress) {
+  companions_.before_commit(progress);
+  applier_->store_progress(progress);
+}
+
+void Session::tell_companions(std::optional<Next> next) {
+  if (options_.companions.empty() || applier_->pending() || applier_->in_transaction()) return;
   // A table is complete when the *stored* position has passed its last fence, so store it without delay.
   const Lsn reached = applied();
-  const Lsn awaited = options_.companion->awaited();
-  if (awaited.valid() && reached >= awaited && applier_->position() < awaited)
-    applier_->store_progress(reached);
-  options_.companion->committed(applier_->position(), next ? std::max(reached, next->commit_lsn) : reached,
-                                next ? std::optional(next->xid) : std::nullopt);
+  const Lsn awaited = companions_.awaited();
+  if (awaited.valid() && reached >= awaited && applier_->position() < awaited) store(reached);
+  companions_.committed(applier_->position(), next ? std::max(reached, next->commit_lsn) : reached,
+                        next ? std::optional(next->xid) : std::nullopt);
 }
 
 void Session::meanwhile(const Next& next) {
   options_.stop->throw_if_raised();
   flush();
-  tell_companion(next);
+  tell_companions(next);
   if (Steady::now() - last_housekeeping_ >= kHousekeeping) housekeeping(false);
 }
 
@@ -186,16 +193,16 @@ Xid Session::pass_gate(std::uint32_t xid, Lsn commit_lsn) {
 }
 
 bool Session::take_judged(event::TransactionPart part) {
-  auto& companion = *options_.companion;
   const Xid xid =
       part.first() ? pass_gate(part.tx().xid(), part.commit_lsn()) : Xid::widen(part.tx().xid(), gate_.xmax);
-  auto judgement = companion.judge(part, xid);
+  auto judgement = companions_.judge(part, xid);
   while (!judgement) {
     meanwhile({xid, part.commit_lsn()});
-    companion.wait(std::chrono::milliseconds(20));
-    judgement = companion.judge(part, xid);
+    companions_.wait(std::chrono::milliseconds(20));
+    judgement = companions_.judge(part, xid);
   }
   if (judgement->alone) flush();
+  companions_.taken(part, xid);
   applier_->add(std::move(part), std::move(judgement->exceptions), std::move(judgement->extra));
   if (judgement->alone || applier_->full()) flush();
   return true;
@@ -203,9 +210,10 @@ bool Session::take_judged(event::TransactionPart part) {
 
 void Session::flush() {
   if (!applier_->pending()) return;
+  companions_.before_commit(Lsn());
   applier_->flush();
   last_flush_ = Steady::now();
-  tell_companion(std::nullopt);
+  tell_companions(std::nullopt);
   note_progress();
   if (!applier_->in_transaction() && carried_.careful_at.valid() &&
       applier_->reached() > carried_.careful_at) {
@@ -232,10 +240,14 @@ void Session::note_progress() {
 
 bool Session::idle() {
   if (!applier_->in_transaction()) flush();
-  if (copying()) {
-    tell_companion(std::nullopt);
+  if (companions_.active()) {
+    tell_companions(std::nullopt);
     // Nothing makes an idle source say that a fence is passed.
-    if (options_.companion->awaited() > applied() && !applier_->in_transaction()) source::nudge(*source_sql_);
+    if (companions_.awaited() > applied() && !applier_->in_transaction() &&
+        Steady::now() - last_nudge_ >= kNudgeEvery) {
+      source::nudge(*source_sql_);
+      last_nudge_ = Steady::now();
+    }
   }
   find_end();
   if (!carried_.until.any() || applier_->in_transaction()) return true;
@@ -268,16 +280,14 @@ void Session::store_progress(bool force) {
   facts.our_last_commit = applier_->last_commit_on_target();
   facts.since_stored = Steady::now() - last_stored_;
   if (!force && !worth_storing(facts)) return;
-  applier_->store_progress(facts.progress);
+  store(facts.progress);
   last_stored_ = Steady::now();
 }
 
 void Session::housekeeping(bool force) {
   last_housekeeping_ = Steady::now();
-  if (options_.companion != nullptr) {
-    options_.companion->check();
-    options_.companion->lag(board_.status().lag_bytes.value_or(0));
-  }
+  companions_.check();
+  companions_.lag(board_.status().lag_bytes.value_or(0));
   store_progress(false);
   // A busy target flushes by itself; a quiet one is made to.
   applier_->poll_durable(force || last_housekeeping_ - last_flush_ > std::chrono::seconds(1));
@@ -365,7 +375,7 @@ void Session::publish() {
           {route.source.to_string(), route.target.to_string(), "streaming", books(route), {}, {}, {}, {}});
     }
     s.phase = "streaming";
-    if (options_.companion != nullptr) options_.companion->report(s);
+    companions_.report(s);
   });
 }
 

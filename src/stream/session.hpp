@@ -6,6 +6,7 @@
 
 #include "begin.hpp"
 #include "board.hpp"
+#include "companions.hpp"
 #include "policy.hpp"
 
 namespace walign::stream {
@@ -44,8 +45,8 @@ class Session {
   };
   // Between two looks at something that is not so yet: writes what was gathered, keeps house.
   void meanwhile(const Next& next);
-  void tell_companion(std::optional<Next> next);
-  [[nodiscard]] bool copying() const { return options_.companion != nullptr && options_.companion->active(); }
+  void tell_companions(std::optional<Next> next);
+  void store(Lsn progress);
   void flush();
   bool idle();  // nothing came for a while; false: the run's end is here
   void housekeeping(bool force);
@@ -60,6 +61,7 @@ class Session {
   [[nodiscard]] std::uint64_t transactions() const;
 
   const Options& options_;
+  Companions companions_;
   state::Store& store_;
   Board& board_;
   Carried& carried_;
@@ -77,6 +79,7 @@ class Session {
   std::chrono::steady_clock::time_point last_stored_;
   std::chrono::steady_clock::time_point last_flush_;
   std::chrono::steady_clock::time_point last_watched_;  // the publications
+  std::chrono::steady_clock::time_point last_nudge_;
 };
 
 }  // namespace walign::stream

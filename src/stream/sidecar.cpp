@@ -164,6 +164,12 @@ class Monitor {
     gauge("walign_backfill_rows_estimated", "Old rows that there are, about.", table.rows_estimated);
     gauge("walign_chunks_done", "Chunks loaded, of a table that is being copied.", table.chunks_done);
     gauge("walign_chunks", "Chunks of a table that is being copied, about.", table.chunks);
+    gauge("walign_differing_rows", "Differences found by the last verification.", table.differences);
+    gauge("walign_dirty_keys", "Keys changed since they were last verified.", table.dirty_keys);
+    if (table.verified_at) {
+      set(m, "walign_verified_lsn_bytes", "Position in the source's WAL as of which both sides were compared.",
+          static_cast<double>(table.verified_at->value), labels);
+    }
   }
 
   static void raise(obs::Counter& counter, double to) {
@@ -287,9 +293,9 @@ Sidecar::~Sidecar() = default;
 void Sidecar::run() { impl_->run(); }
 Status Sidecar::status() const { return impl_->board.status(); }
 bool Sidecar::pause_backfill(bool paused) {
-  auto* companion = impl_->options.companion;
-  if (companion == nullptr || !companion->active()) return false;
-  companion->pause(paused);
+  const Companions companions(impl_->options.companions);
+  if (!companions.copying()) return false;
+  companions.copier()->pause(paused);
   return true;
 }
 void Sidecar::pause_apply() { impl_->board.pause(true); }

@@ -28,4 +28,15 @@ inline std::int64_t first_letter(Migration& m) {
 
 inline constexpr const char* kDeadLetter = "apply: { on_conflict: dead_letter }\n";
 
+// One table, whose target takes values of five characters; what it refuses is set aside.
+struct NarrowTarget {
+  NarrowTarget() {
+    m.source.exec("CREATE TABLE t (id int PRIMARY KEY, v text)");
+    m.target.exec("CREATE TABLE t (id int PRIMARY KEY, v varchar(5))");
+    m.tables = "  - public.t\n";
+    m.more = kDeadLetter;
+  }
+  Migration m;
+};
+
 }  // namespace walign::test

@@ -5,11 +5,8 @@ using namespace walign;
 using namespace walign::test;
 
 TEST_CASE("a dead letter is set aside with its event, and the rest of its transaction is applied") {
-  Migration m;
-  m.source.exec("CREATE TABLE t (id int PRIMARY KEY, v text)");
-  m.target.exec("CREATE TABLE t (id int PRIMARY KEY, v varchar(5))");
-  m.tables = "  - public.t\n";
-  m.more = kDeadLetter;
+  NarrowTarget narrow;
+  auto& m = narrow.m;
   Run run(m);
   run.wait_until_streaming();
   m.source.exec(
@@ -61,11 +58,8 @@ TEST_CASE("a dead letter is set aside with its event, and the rest of its transa
 }
 
 TEST_CASE("a dead letter survives a restart, and later changes still queue behind it") {
-  Migration m;
-  m.source.exec("CREATE TABLE t (id int PRIMARY KEY, v text)");
-  m.target.exec("CREATE TABLE t (id int PRIMARY KEY, v varchar(5))");
-  m.tables = "  - public.t\n";
-  m.more = kDeadLetter;
+  NarrowTarget narrow;
+  auto& m = narrow.m;
   {
     Run run(m);
     run.wait_until_streaming();
@@ -142,11 +136,8 @@ TEST_CASE("key changes join the chains of their keys") {
 }
 
 TEST_CASE("a key change between two chains makes them one") {
-  Migration m;
-  m.source.exec("CREATE TABLE t (id int PRIMARY KEY, v text)");
-  m.target.exec("CREATE TABLE t (id int PRIMARY KEY, v varchar(5))");
-  m.tables = "  - public.t\n";
-  m.more = kDeadLetter;
+  NarrowTarget narrow;
+  auto& m = narrow.m;
   Run run(m);
   run.wait_until_streaming();
   m.source.exec("INSERT INTO t VALUES (1, 'too long'); INSERT INTO t VALUES (2, 'too long too')");
@@ -164,11 +155,8 @@ TEST_CASE("a key change between two chains makes them one") {
 }
 
 TEST_CASE("a TRUNCATE makes the dead letters of its table moot") {
-  Migration m;
-  m.source.exec("CREATE TABLE t (id int PRIMARY KEY, v text)");
-  m.target.exec("CREATE TABLE t (id int PRIMARY KEY, v varchar(5))");
-  m.tables = "  - public.t\n";
-  m.more = kDeadLetter;
+  NarrowTarget narrow;
+  auto& m = narrow.m;
   Run run(m);
   run.wait_until_streaming();
   m.source.exec("INSERT INTO t VALUES (1, 'too long'), (2, 'b')");

@@ -224,22 +224,12 @@ TEST_CASE("making the slot waits for running transactions and says for which") {
     busy.exec("COMMIT");
     CHECK(nothing_left(m.source, m.target));
   }
-  SECTION("the source's connection is cut while it waits: it begins again") {
+  SECTION("a connection is cut while it waits: it begins again") {
+    Sql& side = GENERATE(true, false) ? m.source : m.target;
     Run run(m);
     CHECK(eventually([&] { return has(log.text(), pid); }));
-    m.source.exec("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE '" +
-                  m.stream() + "%'");
-    busy.exec("COMMIT");
-    run.wait_until_streaming();
-    m.source.exec("INSERT INTO t VALUES (1, 'a')");
-    run.catch_up(m.source);
-    CHECK(m.equal("t"));
-  }
-  SECTION("the target's connection is cut while it waits: it begins again") {
-    Run run(m);
-    CHECK(eventually([&] { return has(log.text(), pid); }));
-    m.target.exec("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE '" +
-                  m.stream() + "%'");
+    side.exec("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE '" +
+              m.stream() + "%'");
     busy.exec("COMMIT");
     run.wait_until_streaming();
     m.source.exec("INSERT INTO t VALUES (1, 'a')");

@@ -95,7 +95,7 @@ class Run {
                std::unique_ptr<stream::Companion> companion = nullptr)
       : companion_(std::move(companion)) {
     stream::Options options;
-    options.companion = companion_.get();
+    if (companion_) options.companions.push_back(companion_.get());
     options.config = m.config();
     options.until = until;
     options.no_backfill = no_backfill;

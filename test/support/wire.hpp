@@ -1,4 +1,4 @@
-// Messages of pgoutput, protocol version 1, made by hand for tests. Shares nothing with walign::decode,
+// Messages of pgoutput, protocol versions 1 to 4, made by hand for tests. Shares nothing with walign::decode,
 // so that a mistake there cannot hide here. Values that the protocol does not allow can be made too.
 #pragma once
 
@@ -93,6 +93,47 @@ inline std::string message(bool transactional, std::uint64_t lsn, std::string_vi
                            std::string_view content) {
   return "M" + u8(transactional ? 1 : 0) + u64(lsn) + cstring(prefix) + u32(content.size()) +
          std::string(content);
+}
+
+// --------------------------------------------------------------------------------- later versions
+
+// A message of the first version as it stands inside a stream block.
+inline std::string in_block(std::uint32_t xid, const std::string& message) {
+  return message.substr(0, 1) + u32(xid) + message.substr(1);
+}
+inline std::string stream_start(std::uint32_t xid, int first) {
+  return "S" + u32(xid) + u8(static_cast<std::uint64_t>(first));
+}
+inline std::string stream_stop() { return "E"; }
+inline std::string stream_commit(std::uint32_t xid, std::uint64_t commit_lsn, std::uint64_t end_lsn,
+                                 std::int64_t time, int flags = 0) {
+  return "c" + u32(xid) + u8(static_cast<std::uint64_t>(flags)) + u64(commit_lsn) + u64(end_lsn) +
+         u64(static_cast<std::uint64_t>(time));
+}
+inline std::string stream_abort(std::uint32_t xid, std::uint32_t subxid) {
+  return "A" + u32(xid) + u32(subxid);
+}
+inline std::string stream_abort(std::uint32_t xid, std::uint32_t subxid, std::uint64_t lsn,
+                                std::int64_t time) {
+  return stream_abort(xid, subxid) + u64(lsn) + u64(static_cast<std::uint64_t>(time));
+}
+// Begin Prepare.
+inline std::string begin_prepare(std::uint64_t prepare_lsn, std::uint64_t end_lsn, std::int64_t time,
+                                 std::uint32_t xid, std::string_view gid) {
+  return "b" + u64(prepare_lsn) + u64(end_lsn) + u64(static_cast<std::uint64_t>(time)) + u32(xid) +
+         cstring(gid);
+}
+// tag: 'P' Prepare, 'p' Stream Prepare, 'K' Commit Prepared.
+inline std::string prepared(char tag, std::uint64_t lsn, std::uint64_t end_lsn, std::int64_t time,
+                            std::uint32_t xid, std::string_view gid, int flags = 0) {
+  return tag + u8(static_cast<std::uint64_t>(flags)) + begin_prepare(lsn, end_lsn, time, xid, gid).substr(1);
+}
+inline std::string rollback_prepared(std::uint64_t prepare_end_lsn, std::uint64_t end_lsn,
+                                     std::int64_t prepare_time, std::int64_t rollback_time, std::uint32_t xid,
+                                     std::string_view gid, int flags = 0) {
+  return "r" + u8(static_cast<std::uint64_t>(flags)) + u64(prepare_end_lsn) + u64(end_lsn) +
+         u64(static_cast<std::uint64_t>(prepare_time)) + u64(static_cast<std::uint64_t>(rollback_time)) +
+         u32(xid) + cstring(gid);
 }
 
 }  // namespace wire

@@ -211,6 +211,22 @@ TEST_CASE("one key of a loaded chunk becomes pending, and the pieces keep snapsh
   }
 }
 
+TEST_CASE("a reader that stops early gives the rest of its range back") {
+  ChunkMap map;
+  map.split_pending(open(), before(50));
+  const Range range{open(), before(50)};
+  CHECK_FALSE(map.give_back(range, before(9)));  // nobody reads it
+  REQUIRE(map.announce(range, snapshot(7), Lsn(70)));
+  const auto version = map.version();
+  REQUIRE(map.give_back(range, before(9)));
+  CHECK(map.version() != version);
+  // With what was pending behind it, it is one range again.
+  CHECK(text_of(map) == "* .. 9-: in flight; 9- .. *: pending");
+  CHECK(map.chunks()[0].snapshot.has_value());
+  CHECK_FALSE(map.loaded(range, 1));
+  REQUIRE(map.loaded({open(), before(9)}, 1));
+}
+
 TEST_CASE("only a loaded chunk can lose a key") {
   ChunkMap map;
   CHECK_THROWS_AS(map.punch(0, key(1)), Error);

@@ -27,7 +27,7 @@ class Walk {
   void step() {
     const auto bounds = bounds_now();
     const auto version = map_.version();
-    switch (below(9)) {
+    switch (below(10)) {
       case 0:
       case 1: split(); break;
       case 2:
@@ -36,6 +36,7 @@ class Walk {
       case 5: finish(false); break;
       case 6: punch(); break;
       case 7: forget(); break;
+      case 8: give_back(); break;
       default: rare(); break;
     }
     if (bounds_now() != bounds) CHECK(map_.version() != version);
@@ -93,6 +94,18 @@ class Walk {
         cell = {};
       }
     });
+  }
+
+  // A reader stops early, somewhere behind its first key.
+  void give_back() {
+    if (in_flight_.empty()) return;
+    auto& range = in_flight_[static_cast<std::size_t>(below(static_cast<int>(in_flight_.size())))];
+    const Bound cut{key(below(kKeys)), false};
+    if (place(cut, true) <= place(range.lower, true) || place(cut, true) >= place(range.upper, false)) return;
+    CHECK(map_.give_back(range, cut));
+    CHECK_FALSE(map_.give_back(range, cut));
+    change({cut, range.upper}, [&](Cell& cell) { cell = {}; });
+    range.upper = cut;
   }
 
   void punch() {

@@ -9,6 +9,7 @@
 #include <sstream>
 
 #include "support/catch.hpp"
+#include "support/temporary_directory.hpp"
 #include "walign/cli.hpp"
 
 namespace walign::cli {
@@ -39,31 +40,23 @@ inline bool has(const std::string& text, std::string_view part) {
 class Workplace {
  public:
   Workplace() {
-    std::string name = (fs::temp_directory_path() / "walign-cli-XXXXXX").string();
-    REQUIRE(::mkdtemp(name.data()) != nullptr);
-    path_ = name;
+    const std::string& path = directory_.path();
     std::ofstream(config()) << "migration: users-async\n"
-                            << "source: host=" << path_ << "/none dbname=a password=hunter2\n"
-                            << "target: host=" << path_ << "/none dbname=b\n"
+                            << "source: host=" << path << "/none dbname=a password=hunter2\n"
+                            << "target: host=" << path << "/none dbname=b\n"
                             << "state: " << state() << "\n"
                             << "tables: [public.users]\n";
   }
-  ~Workplace() {
-    std::error_code ignored;
-    fs::remove_all(path_, ignored);
-  }
-  Workplace(const Workplace&) = delete;
-  Workplace& operator=(const Workplace&) = delete;
 
-  std::string config() const { return path_ + "/walign.yaml"; }
-  std::string state() const { return path_ + "/state"; }
+  std::string config() const { return directory_ / "walign.yaml"; }
+  std::string state() const { return directory_ / "state"; }
   Outcome operator()(std::vector<std::string> arguments, const std::string& typed = "") const {
     arguments.insert(arguments.begin(), {"-c", config()});
     return walign(std::move(arguments), typed);
   }
 
  private:
-  std::string path_;
+  test::TemporaryDirectory directory_;
 };
 
 }  // namespace walign::cli

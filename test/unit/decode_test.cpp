@@ -241,7 +241,7 @@ TEST_CASE("messages of later protocol versions are refused by name") {
       {'K', "Commit Prepared"}, {'r', "Rollback Prepared"}, {'p', "Stream Prepare"}};
   for (const auto& [tag, name] : later) {
     CHECK(refusal(std::string(1, tag)) ==
-          cat("pgoutput message: ", name, " belongs to a later protocol version than 1"));
+          cat("pgoutput message ", name, ": belongs to a later protocol version than 1"));
   }
 }
 

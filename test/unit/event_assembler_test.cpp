@@ -12,7 +12,10 @@ struct Feed {
   explicit Feed(std::size_t part_bytes = std::size_t{1} << 20U) : assembler(part_bytes) {}
 
   std::optional<event::TransactionPart> take(const std::string& bytes) {
-    return assembler.take(decode::decode(as_bytes(bytes)));
+    auto taken = assembler.take(decode::decode(as_bytes(bytes)));
+    if (auto* part = std::get_if<event::TransactionPart>(&taken)) return std::move(*part);
+    CHECK(std::holds_alternative<std::monostate>(taken));
+    return std::nullopt;
   }
   // The part that the last of these gives, none before it.
   event::TransactionPart last_of(const std::vector<std::string>& messages) {

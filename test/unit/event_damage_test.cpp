@@ -75,8 +75,9 @@ class Damaged {
     if (before_.begin) assembler_->take(*before_.begin);
   }
   Outcome take(const decode::Message& message) {
-    auto part = assembler_->take(message);
-    if (!part) return Outcome::taken;
+    auto taken = assembler_->take(message);
+    auto* part = std::get_if<event::TransactionPart>(&taken);
+    if (part == nullptr) return Outcome::taken;
     part->make_self_contained();
     v1::Transaction read;
     if (!read.ParseFromString(part->tx().SerializeAsString())) return Outcome::wrong;

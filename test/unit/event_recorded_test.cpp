@@ -17,8 +17,8 @@ std::vector<event::TransactionPart> assemble(const std::vector<frames::Frame>& r
   event::Assembler assembler(part_bytes);
   std::vector<event::TransactionPart> parts;
   for (const frames::Frame& frame : recording) {
-    if (auto part = assembler.take(decode::decode(as_bytes(frame.payload))))
-      parts.push_back(std::move(*part));
+    auto taken = assembler.take(decode::decode(as_bytes(frame.payload)));
+    if (auto* part = std::get_if<event::TransactionPart>(&taken)) parts.push_back(std::move(*part));
   }
   CHECK_FALSE(assembler.in_transaction());
   return parts;

@@ -12,29 +12,13 @@
 
 #include "state/rocks_store.hpp"
 #include "support/catch.hpp"
+#include "support/temporary_directory.hpp"
 
 namespace walign::state {
 
 namespace fs = std::filesystem;
 
-class TemporaryDirectory {
- public:
-  TemporaryDirectory() {
-    std::string name = (fs::temp_directory_path() / "walign-state-XXXXXX").string();
-    REQUIRE(::mkdtemp(name.data()) != nullptr);
-    path_ = name;
-  }
-  ~TemporaryDirectory() {
-    std::error_code ignored;
-    fs::remove_all(path_, ignored);
-  }
-  TemporaryDirectory(const TemporaryDirectory&) = delete;
-  TemporaryDirectory& operator=(const TemporaryDirectory&) = delete;
-  std::string operator/(const std::string& name) const { return (path_ / name).string(); }
-
- private:
-  fs::path path_;
-};
+using test::TemporaryDirectory;
 
 inline v1::Checkpoint checkpoint_at(std::uint64_t lsn, std::int64_t saved_at_us = 0) {
   v1::Checkpoint checkpoint;

@@ -1,0 +1,205 @@
+// Copyright the walign authors. SPDX-License-Identifier: Apache-2.0
+//
+// walign.fence: made, read, and changed by compare-and-set.
+#include "fence_schema.hpp"
+#include "fence_transaction.hpp"
+
+namespace walign::cutover {
+
+namespace {
+
+constexpr std::array<std::pair<RowState, std::string_view>, 6> kStates = {{
+    {RowState::open, "OPEN"},
+    {RowState::fencing, "FENCING"},
+    {RowState::fenced, "FENCED"},
+    {RowState::sealed, "SEALED"},
+    {RowState::closed, "CLOSED"},
+    {RowState::aborted, "ABORTED"},
+}};
+
+constexpr const char* kRowColumns =
+    "f.epoch, f.state, f.owner, (extract(epoch FROM f.lease_until) * 1000000)::pg_catalog.int8, f.fence_lsn";
+
+RowState parse_state(std::string_view text) {
+  for (const auto& [state, name] : kStates) {
+    if (name == text) return state;
+  }
+  throw Error(ErrorKind::precondition,
+              cat("walign.fence has a state that this program does not know: ", text),
+              "use the walign that wrote it");
+}
+
+std::optional<FenceRow> row_of(const pg::Result& r) {
+  if (r.rows() == 0) return std::nullopt;
+  FenceRow row;
+  row.epoch = static_cast<std::uint64_t>(r.integer(0, 0));
+  row.state = parse_state(r.text(0, 1));
+  row.owner = static_cast<std::uint64_t>(r.integer(0, 2));
+  if (!r.is_null(0, 3)) row.lease_until_us = r.integer(0, 3);
+  if (!r.is_null(0, 4)) row.fence_lsn = r.lsn(0, 4);
+  return row;
+}
+
+std::optional<FenceRow> select_row(pg::Connection& server, const FenceId& id, const char* lock) {
+  return row_of(server.query(
+      cat("SELECT ", kRowColumns, " FROM walign.fence f WHERE f.migration = $1 AND f.side = $2", lock),
+      {id.migration, std::string(side_name(id.side))}));
+}
+
+bool installed_version(pg::Connection& server) {
+  const auto r =
+      server.exec("SELECT pg_catalog.obj_description(pg_catalog.to_regclass('walign.fence'), 'pg_class') ");
+  return r.text(0, 0) == kFenceVersion;
+}
+
+bool has_schema(pg::Connection& server) {
+  return server.exec("SELECT pg_catalog.to_regnamespace('walign') IS NOT NULL").boolean(0, 0);
+}
+
+void lock_schema(pg::Connection& server) {
+  server.exec("SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtext('walign schema'))");
+}
+
+constexpr const char* kSet = R"(
+UPDATE walign.fence f SET epoch = $6::bigint, state = $7, owner = $8::bigint,
+  lease_until = CASE WHEN $7 IN ('FENCING', 'FENCED') THEN
+    coalesce(pg_catalog.clock_timestamp() + $9::bigint * interval '1 millisecond', f.lease_until) END,
+  fence_lsn = CASE WHEN f.epoch = $6::bigint THEN f.fence_lsn END, changed_at = pg_catalog.clock_timestamp()
+WHERE f.migration = $1 AND f.side = $2 AND f.epoch = $3::bigint AND f.state = $4 AND f.owner = $5::bigint
+RETURNING )";
+
+pg::Param param(const std::string& text) { return {text, 0, false, false}; }
+
+}  // namespace
+
+std::string_view state_name(RowState state) { return kStates.at(static_cast<std::size_t>(state)).second; }
+std::string_view side_name(Side side) { return side == Side::source ? "source" : "target"; }
+std::string describe(const FenceRow& row) { return cat("epoch ", row.epoch, ", ", state_name(row.state)); }
+
+bool fence_installed(pg::Connection& server) {
+  return server.exec("SELECT pg_catalog.to_regclass('walign.fence') IS NOT NULL").boolean(0, 0);
+}
+
+void install_fence(pg::Connection& server) {
+  if (installed_version(server)) return;
+  FenceTransaction transaction(server, {});
+  lock_schema(server);
+  if (!has_schema(server)) server.exec("CREATE SCHEMA walign");
+  server.exec(kFenceTable);
+  server.exec(kFenceFunctions);
+  server.exec(cat("COMMENT ON TABLE walign.fence IS ", pg::quote_literal(kFenceVersion)));
+  transaction.commit("making walign.fence");
+}
+
+void remove_fence(pg::Connection& server, const std::string& migration) {
+  if (!fence_installed(server)) return;
+  FenceTransaction transaction(server, {});
+  lock_schema(server);
+  const auto up = server.query(
+      "SELECT count(*) FROM pg_catalog.pg_trigger t WHERE t.tgparentid = 0 AND t.tgname IN ($1, $2) AND "
+      "t.tgfoid = "
+      "pg_catalog.to_regprocedure('walign.guard()')",
+      {cat(migration, "_row"), cat(migration, "_statement")});
+  if (up.integer(0, 0) > 0) {
+    throw Error(ErrorKind::precondition,
+                cat(up.integer(0, 0), " triggers of ", migration, " are still up: its fence stays"),
+                "they come down when nobody holds their tables; run again");
+  }
+  server.query("DELETE FROM walign.fence WHERE migration = $1", {migration});
+  if (server.exec("SELECT count(*) FROM walign.fence").integer(0, 0) == 0) {
+    server.exec(
+        "DROP FUNCTION walign.guard(), walign.expect_fence(text, text, bigint, text, bigint), "
+        "walign.guard_table(regclass, text, text, bigint, text), walign.reopen(text, boolean); "
+        "DROP TABLE walign.fence");
+    const auto others = server.exec(
+        "SELECT EXISTS (SELECT FROM pg_catalog.pg_class WHERE relnamespace = 'walign'::regnamespace) OR "
+        "EXISTS "
+        "(SELECT FROM pg_catalog.pg_proc WHERE pronamespace = 'walign'::regnamespace)");
+    if (!others.boolean(0, 0)) server.exec("DROP SCHEMA walign");
+  }
+  transaction.commit("removing walign.fence");
+}
+
+std::optional<FenceRow> read_row(pg::Connection& server, const FenceId& id) {
+  if (!fence_installed(server)) return std::nullopt;
+  return select_row(server, id, "");
+}
+
+std::optional<FenceRow> settled_row(pg::Connection& server, const FenceId& id, Millis timeout) {
+  if (!fence_installed(server)) return std::nullopt;
+  FenceTransaction transaction(server, {timeout, Millis(0), false});
+  auto row = select_row(server, id, " FOR UPDATE");
+  transaction.rollback();
+  return row;
+}
+
+bool insert_row(pg::Connection& server, const FenceId& id, const FenceRow& row) {
+  FenceTransaction transaction(server, {});
+  const auto r = server.query(
+      "INSERT INTO walign.fence (migration, side, epoch, state, owner) VALUES ($1, $2, $3, $4, $5) "
+      "ON CONFLICT DO NOTHING",
+      {id.migration, std::string(side_name(id.side)), cat(row.epoch), std::string(state_name(row.state)),
+       cat(row.owner)});
+  transaction.commit("the first row of the fence");
+  return r.affected() == 1;
+}
+
+Swapped compare_and_set(pg::Connection& server, const FenceId& id, const FenceRow& expected, const Change& to,
+                        Millis timeout) {
+  const std::vector<std::string> text = {id.migration,
+                                         std::string(side_name(id.side)),
+                                         cat(expected.epoch),
+                                         std::string(state_name(expected.state)),
+                                         cat(expected.owner),
+                                         cat(to.epoch),
+                                         std::string(state_name(to.state)),
+                                         cat(to.owner)};
+  const std::string lease = to.lease ? cat(to.lease->count()) : std::string();
+  std::vector<pg::Param> params;
+  for (const auto& value : text) params.push_back(param(value));
+  params.push_back({lease, 0, false, !to.lease});
+  FenceTransaction transaction(server, {timeout, Millis(0), false});
+  Swapped swapped;
+  swapped.row = row_of(server.query_params(cat(kSet, kRowColumns), params));
+  swapped.done = swapped.row.has_value();
+  if (!swapped.done) swapped.row = select_row(server, id, "");
+  transaction.commit(cat("the ", side_name(id.side), "'s row to ", state_name(to.state)));
+  return swapped;
+}
+
+apply::Extra note_fence_lsn(const FenceId& taker, std::uint64_t epoch, Lsn marker_end) {
+  return {
+      "UPDATE walign.fence f SET fence_lsn = $4::pg_catalog.pg_lsn WHERE f.migration = $1 AND f.side = $2 "
+      "AND "
+      "f.epoch = $3::pg_catalog.int8 AND f.state = 'CLOSED'",
+      {taker.migration, std::string(side_name(taker.side)), cat(epoch), marker_end.to_string()}};
+}
+
+std::string marker_text(const Marker& marker) {
+  return cat(marker.kind == Marker::Kind::fence ? "fence " : "open ", marker.migration, " ", marker.epoch);
+}
+
+std::optional<Marker> parse_marker(std::string_view text) {
+  Marker marker;
+  if (text.starts_with("fence ")) {
+    text.remove_prefix(6);
+  } else if (text.starts_with("open ")) {
+    marker.kind = Marker::Kind::open;
+    text.remove_prefix(5);
+  } else {
+    return std::nullopt;
+  }
+  const auto space = text.find(' ');
+  if (space == 0 || space == std::string_view::npos) return std::nullopt;
+  marker.migration = std::string(text.substr(0, space));
+  const auto digits = text.substr(space + 1);
+  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), marker.epoch);
+  if (error != std::errc() || end != digits.data() + digits.size() || digits.empty()) return std::nullopt;
+  return marker;
+}
+
+std::pair<std::string, std::string> pass_setting(const std::string& migration) {
+  return {"walign.pass", migration};
+}
+
+}  // namespace walign::cutover
