@@ -105,6 +105,8 @@ class TransactionPart {
   [[nodiscard]] Lsn end_lsn() const { return Lsn(tx_->end_lsn()); }
   // Roughly what this holds in memory, for the queue's bound.
   [[nodiscard]] std::size_t memory_bytes() const { return memory_bytes_; }
+  // For a part that was stored and read again: what it held before.
+  void set_memory_bytes(std::size_t bytes) { memory_bytes_ = bytes; }
 
   // The index under which changes of this part name the relation.
   std::uint32_t add_relation(RelationPtr relation);

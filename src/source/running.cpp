@@ -43,6 +43,7 @@ event::TransactionPart Committed::take(std::size_t index) {
   }
   for (const auto& relation : part.tx().relations()) part.add_relation(described(relation));
   part.mutable_tx().clear_relations();
+  part.set_memory_bytes(pieces_[index].memory_bytes);
   return part;
 }
 
@@ -68,7 +69,7 @@ void RunningTransactions::add(event::RunningPart running) {
   const std::size_t bytes = running.part.memory_bytes();
   its->memory_bytes_ += bytes;
   memory_bytes_ += bytes;
-  its->pieces_.push_back({std::move(running.part)});
+  its->pieces_.push_back({std::move(running.part), bytes});
   while (memory_bytes_ > most_bytes_) spill_largest();
 }
 

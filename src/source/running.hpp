@@ -28,6 +28,7 @@ class Committed {
  public:
   struct Piece {
     std::optional<event::TransactionPart> part;  // nullopt: it lies in the spill, under its index
+    std::size_t memory_bytes = 0;
   };
   Committed(state::Spill& spill, std::uint64_t number) : spill_(spill), number_(number) {}
   ~Committed();

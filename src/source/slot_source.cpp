@@ -45,8 +45,9 @@ pg::ConnectionOptions as_replication(pg::ConnectionOptions options) {
 
 // Transactions in two phases are never asked for: after a PREPARE is acknowledged its content does not come again.
 decode::Place best_protocol(const pg::Connection& connection, bool streams) {
-  if (!streams) return {1, false, false};
-  return {connection.server_version() >= 160000 ? 4 : 3, false, false};
+  const int major = connection.server_version() / 10000;
+  if (!streams || major < 14) return {1, false, false};
+  return {std::min(major, 16) - 12, false, false};  // 14 speaks version 2, 15 version 3, 16 version 4
 }
 
 std::string plugin_options(const std::vector<std::string>& publications, const decode::Place& protocol) {

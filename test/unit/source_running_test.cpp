@@ -36,6 +36,7 @@ class Kept {
       CHECK(part.tx().part() == number);
       CHECK(part.commit_lsn() == Lsn(0x100));
       CHECK(part.end_lsn().valid() == part.last());
+      memory_bytes_ += part.memory_bytes();
       for (const auto& change : part.tx().changes()) {
         CHECK(change.xid() == 0);
         CHECK(part.relations().at(change.relation())->name() == "t");
@@ -47,12 +48,15 @@ class Kept {
     }
   }
   [[nodiscard]] std::size_t memory_bytes() const { return running_.memory_bytes(); }
+  // Of all parts that came out: a batch is cut by it.
+  [[nodiscard]] std::size_t came_out_bytes() const { return memory_bytes_; }
 
  private:
   test::TemporaryDirectory directory_;
   event::Assembler assembler_;
   source::RunningTransactions running_;
   std::vector<std::unique_ptr<source::Committed>> committed_;
+  std::size_t memory_bytes_ = 0;
 };
 
 std::string table(std::uint32_t xid) {
@@ -82,6 +86,7 @@ TEST_CASE("a transaction comes out whole at its commit, from memory or from the 
     kept.take(wire::stream_commit(7, 0x100, 0x130, 5));
     CHECK(kept.memory_bytes() == 0);
     CHECK(kept.ids() == expected);
+    CHECK(kept.came_out_bytes() > expected.size() * 100);
   }
 }
 
