@@ -116,12 +116,15 @@ inline std::string change(const v1::Change& one, const v1::Transaction& tx) {
 inline std::string transaction(const v1::Transaction& tx) {
   std::string out = cat("transaction ", tx.xid(), " part ", tx.part(), tx.last() ? " (last)" : "", " commit ",
                         Lsn(tx.commit_lsn()), " end ", Lsn(tx.end_lsn()), " time ", tx.commit_time_us());
+  if (!tx.gid().empty()) out += cat(" gid ", quoted(tx.gid(), '"'));
   if (!tx.origin().empty()) out += cat(" origin ", quoted(tx.origin(), '"'), " at ", Lsn(tx.origin_lsn()));
   out += "\n";
   for (int i = 0; i < tx.relations_size(); ++i) {
     out += cat("  relation ", i, " ", relation(tx.relations(i)), "\n");
   }
-  for (const v1::Change& one : tx.changes()) out += "  " + change(one, tx) + "\n";
+  for (const v1::Change& one : tx.changes()) {
+    out += "  " + (one.xid() != 0 ? cat("in ", one.xid(), " ") : "") + change(one, tx) + "\n";
+  }
   return out;
 }
 

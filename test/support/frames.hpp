@@ -15,9 +15,23 @@ struct Frame {
   std::string payload;
 };
 
+// Of protocol version 1.
 inline const std::vector<std::string>& recordings() {
-  static const std::vector<std::string> names = {"pg15-v1-text", "pg15-v1-binary"};
+  static const std::vector<std::string> names = {"pg15-v1-text", "pg15-v1-binary", "pg17-v1-text",
+                                                 "pg17-v1-binary"};
   return names;
+}
+
+// Of later ones: transactions streamed while they run, and (but for version 2) in two phases.
+struct Streamed {
+  std::string name;
+  int version;
+  bool parallel;
+};
+inline const std::vector<Streamed>& streamed_recordings() {
+  static const std::vector<Streamed> all = {
+      {"pg15-v2", 2, false}, {"pg15-v3", 3, false}, {"pg17-v4", 4, true}};
+  return all;
 }
 
 inline std::string path(const std::string& name) { return std::string(WALIGN_TEST_DATA) + "/wire/" + name; }
