@@ -14,6 +14,8 @@
 #include <fstream>
 #include <sstream>
 
+#include "state/file.hpp"
+
 namespace walign::state {
 
 namespace fs = std::filesystem;
@@ -30,70 +32,10 @@ struct Marker {
   std::string migration;
 };
 
-class File {
- public:
-  File(const std::string& path, int flags, mode_t mode = 0)
-      : path_(path), fd_(::open(path.c_str(), flags | O_CLOEXEC, mode)) {
-    if (fd_ < 0) throw os_error("open", path_, errno);
-  }
-  ~File() { ::close(fd_); }
-  File(const File&) = delete;
-  File& operator=(const File&) = delete;
-
-  void write(std::string_view text) const {
-    while (!text.empty()) {
-      const ssize_t written = ::write(fd_, text.data(), text.size());
-      if (written < 0 && errno == EINTR) continue;
-      if (written < 0) throw os_error("write", path_, errno);
-      text.remove_prefix(static_cast<std::size_t>(written));
-    }
-  }
-  [[nodiscard]] int fd() const { return fd_; }
-  void sync() const {
-    if (::fsync(fd_) != 0) throw os_error("sync", path_, errno);
-  }
-
- private:
-  std::string path_;
-  int fd_;
-};
-
-// Some file systems cannot, and say EINVAL.
-void sync_directory(const std::string& path) {
-  const File directory(path, O_RDONLY | O_DIRECTORY);
-  if (::fsync(directory.fd()) != 0 && errno != EINVAL) throw os_error("sync", path, errno);
-}
-
-std::string parent_of(const std::string& path) {
-  const auto parent = fs::path(path).parent_path().string();
-  return parent.empty() ? "." : parent;
-}
-
-void make_directory(const std::string& path, mode_t mode) {
-  if (::mkdir(path.c_str(), mode) != 0) {
-    if (errno == EEXIST) return;
-    throw os_error("make directory", path, errno);
-  }
-  try {
-    sync_directory(parent_of(path));
-  } catch (const Error&) {
-    // One may be allowed to make a directory and not to open its parent. If a power loss takes the new
-    // one back, the next start makes it again.
-  }
-}
-
 // Without a slash at its end, so that the parent of "a/b/" is "a".
 std::string trimmed(std::string path) {
   while (path.size() > 1 && path.back() == '/') path.pop_back();
   return path;
-}
-
-void make_directories(const std::string& path) {
-  std::vector<std::string> missing;
-  std::error_code ignored;
-  for (std::string at = parent_of(path); !fs::exists(at, ignored); at = parent_of(at)) missing.push_back(at);
-  for (auto it = missing.rbegin(); it != missing.rend(); ++it) make_directory(*it, 0755);
-  make_directory(path, 0700);
 }
 
 bool is_file(const std::string& path) {

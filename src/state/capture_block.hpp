@@ -1,0 +1,42 @@
+// Copyright the walign authors. SPDX-License-Identifier: Apache-2.0
+//
+// One block of a capture's segment: see include/walign/capture.hpp.
+#pragma once
+
+#include "state/file.hpp"
+#include "walign/capture.hpp"
+
+namespace walign::state {
+
+inline constexpr std::string_view kCaptureMagic{"walcap\0\1", 8};
+
+std::string segment_path(const std::string& directory, std::uint32_t segment);
+// Numbers of the segments that are there, ascending.
+std::vector<std::uint32_t> list_segments(const std::string& directory);
+
+std::string encode_block(const google::protobuf::MessageLite& message);
+
+// Reads the blocks of one segment, one after the other.
+class BlockReader {
+ public:
+  // Throws Error(storage) where the file does not begin as a segment does; a file that is a beginning of that is torn.
+  explicit BlockReader(const std::string& path);
+
+  // False at the end, or where the rest is cut short: then torn() says what is left. Damage is Error(storage).
+  bool next(google::protobuf::MessageLite& message);
+  [[nodiscard]] const std::string& torn() const { return torn_; }
+  // Of the block that comes next; where what is torn is to be cut off.
+  [[nodiscard]] std::uint64_t offset() const { return offset_; }
+
+ private:
+  bool cut_short(const std::string& what);
+  [[noreturn]] void damaged(const std::string& what) const;
+  std::string payload(std::uint32_t raw, const std::string& stored) const;
+
+  File file_;
+  std::uint64_t size_;
+  std::uint64_t offset_ = 0;
+  std::string torn_;
+};
+
+}  // namespace walign::state
