@@ -15,8 +15,8 @@
 //  1. After sync() everything that was added is on disk (fsync), the directory's entry included.
 //  2. A segment that is cut short, as a kill leaves it, is good up to its last whole block; open() cuts the rest off
 //     and says so. Damage anywhere else is Error(storage) with file and offset, never skipped.
-//  3. Reading may begin at any segment: at its needs_segment, for transactions that end in it. Descriptions of tables
-//     and types are repeated at each one's beginning, marked.
+//  3. Reading may begin at any segment whose needs_segment is itself. Descriptions of tables and types are repeated at
+//     each one's beginning, marked.
 //
 // Threads: an object belongs to one.
 #pragma once

@@ -187,7 +187,8 @@ class CopyIn {
 struct ReplicationFrame {
   enum class Kind { data, keepalive };
   Kind kind = Kind::data;
-  Lsn wal_end;  // keepalive: everything that ends here or below has been sent
+  Lsn wal_end;                      // keepalive: everything that ends here or below has been sent
+  std::int64_t server_time_us = 0;  // when it was sent, by the server's clock; since 1970
   bool reply_requested = false;
   Bytes payload;  // data: one pgoutput message; borrowed until the next receive()
 };

@@ -28,6 +28,7 @@
 #include <memory>
 #include <variant>
 
+#include "walign/capture.hpp"
 #include "walign/config.hpp"
 #include "walign/event.hpp"
 #include "walign/pg.hpp"
@@ -52,6 +53,8 @@ class Source {
   virtual void settle() = 0;
   [[nodiscard]] virtual Lsn received() const = 0;
   [[nodiscard]] virtual Lsn acknowledged() const = 0;
+  // Nothing will ever come again: the end of a capture.
+  [[nodiscard]] virtual bool ended() const { return false; }
 };
 
 struct SlotOptions {
@@ -70,6 +73,38 @@ struct SlotOptions {
 };
 // Connects and starts streaming. Throws Error: transient where the slot is in use.
 std::unique_ptr<Source> open_slot(const SlotOptions& options);
+
+// ------------------------------------------------------------------- captures (walign/capture.hpp)
+
+struct CaptureProgress {
+  Lsn position;  // everything that ends here or below is on disk
+  std::uint64_t transactions = 0;
+  std::uint64_t frames = 0;
+  std::uint64_t bytes = 0;  // of frames, before compression
+};
+struct CaptureOptions {
+  SlotOptions slot;          // spill is not used: a capture keeps frames as they come
+  v1::CaptureHeader origin;  // who the source is; protocol and slot are set here
+  std::string directory;
+  std::int64_t segment_bytes = state::kCaptureSegmentBytes;
+  Lsn until;  // ends when everything that committed below this is on disk; 0: never
+  const Interrupt* stop = nullptr;
+  std::function<void(const CaptureProgress&)> progress;  // about once a second; may be empty
+};
+// Records what the slot sends. What is on disk is acknowledged to the slot. Returns at `until`, or when `stop` is
+// raised, with all of it on disk. Throws Error; run again, it goes on in a new segment.
+CaptureProgress capture(const CaptureOptions& options);
+
+struct ReplayOptions {
+  std::string directory;
+  Lsn from;                     // transactions that end at or below are passed over; 0: from the beginning
+  std::string spill_directory;  // as in SlotOptions; must be given
+  std::size_t spill_above_bytes = std::size_t{64} << 20U;
+  double pace = 0;  // 1: as fast as it was recorded, 2: twice as fast; 0: as fast as it can be read
+};
+// The same transactions as the slot brought. Nothing runs beside the caller's thread; acknowledge() does nothing.
+// Throws Error(precondition) where the capture begins after `from`.
+std::unique_ptr<Source> open_capture(const ReplayOptions& options);
 
 // -------------------------------------------------------------------------------------------- set-up
 

@@ -29,12 +29,12 @@ ReplicationFrame parse_frame(ByteReader& reader) {
   if (tag == 'w') {
     reader.u64("WAL start");
     frame.wal_end = Lsn(reader.u64("WAL end"));
-    reader.u64("server time");
+    frame.server_time_us = reader.i64("server time") + kPostgresEpochMicros;
     frame.payload = reader.rest();
   } else if (tag == 'k') {
     frame.kind = ReplicationFrame::Kind::keepalive;
     frame.wal_end = Lsn(reader.u64("WAL end"));
-    reader.u64("server time");
+    frame.server_time_us = reader.i64("server time") + kPostgresEpochMicros;
     frame.reply_requested = reader.u8("reply requested") != 0;
     reader.expect_end("keepalive");
   } else {

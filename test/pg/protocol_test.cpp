@@ -1,96 +1,9 @@
 // The same WAL by two slots: once as whole transactions, once with the newest protocol, in which large ones come
 // while they are still running. What comes out must be the same.
-#include <random>
-
-#include "support/event_text.hpp"
-#include "support/server.hpp"
-#include "support/temporary_directory.hpp"
-#include "walign/source.hpp"
+#include "protocol_test.hpp"
 
 using namespace walign;
 using namespace walign::test;
-
-namespace {
-
-// Everything that a slot has up to `end`, a line for each transaction and change, whatever the parts; and how many
-// parts they came in.
-struct Read {
-  std::vector<std::string> lines;
-  int parts = 0;
-};
-
-Read read_until(Lsn end, source::SlotOptions options) {
-  Read out;
-  const auto source = source::open_slot(options);
-  for (;;) {
-    auto item = source->next(10s);
-    REQUIRE(item.has_value());
-    if (const auto* progress = std::get_if<source::Progress>(&*item)) {
-      if (progress->lsn >= end) return out;
-      continue;
-    }
-    auto& part = std::get<event::TransactionPart>(*item);
-    part.make_self_contained();
-    ++out.parts;
-    CHECK(part.first() == (part.tx().part() == 0));
-    if (part.first()) {
-      out.lines.push_back(cat("transaction ", part.tx().xid(), " at ", part.commit_lsn(), " time ",
-                              part.tx().commit_time_us(), " origin ", part.tx().origin()));
-    }
-    for (const auto& change : part.tx().changes()) out.lines.push_back(event_text::change(change, part.tx()));
-    if (!part.last()) continue;
-    // Whole ones that changed nothing, or took everything back, are not sent.
-    if (out.lines.back().rfind("transaction ", 0) == 0) {
-      out.lines.pop_back();
-    } else {
-      out.lines.push_back(cat("end ", part.end_lsn()));
-    }
-    if (part.end_lsn() >= end) return out;
-  }
-}
-
-// Streams what takes more than 64 kB.
-struct Both {
-  Both() {
-    db.exec("CREATE PUBLICATION p FOR ALL TABLES");
-    for (const char* slot : {"whole", "running"}) {
-      db.exec("SELECT pg_create_logical_replication_slot('" + std::string(slot) + "', 'pgoutput')");
-    }
-  }
-  // What either slot brings, up to now.
-  std::pair<Read, Read> read(std::size_t spill_above = 100'000) {
-    const Lsn end = *Lsn::parse(db.scalar("SELECT pg_current_wal_insert_lsn()::text"));
-    db.exec("SELECT pg_logical_emit_message(true, 'end', '')");
-    source::SlotOptions options;
-    options.connection.conninfo = server.conninfo("app");
-    options.publications = {"p"};
-    options.slot = "whole";
-    auto whole = read_until(end, options);
-    options.slot = "running";
-    options.spill_directory = directory.path();
-    options.spill_above_bytes = spill_above;
-    return {std::move(whole), read_until(end, options)};
-  }
-  std::int64_t streamed() {
-    return db.scalar<std::int64_t>(
-        "SELECT stream_txns FROM pg_stat_replication_slots WHERE slot_name = 'running'");
-  }
-
-  Server server{
-      {.name = "source", .settings = {"logical_decoding_work_mem = 64kB", "max_prepared_transactions = 10"}}};
-  Sql db = server.create_database("app");
-  TemporaryDirectory directory;
-};
-
-void same(const Read& whole, const Read& running) {
-  REQUIRE(whole.lines.size() == running.lines.size());
-  for (std::size_t i = 0; i < whole.lines.size(); ++i) {
-    REQUIRE(whole.lines[i].substr(0, 300) == running.lines[i].substr(0, 300));
-    REQUIRE(whole.lines[i] == running.lines[i]);
-  }
-}
-
-}  // namespace
 
 TEST_CASE("large transactions with savepoints that are rolled back come the same while they run") {
   Both both;
@@ -203,46 +116,11 @@ TEST_CASE("after a lost connection a running transaction comes again from its be
 
 TEST_CASE("random transactions come the same while they run") {
   Both both;
-  auto& db = both.db;
-  db.exec("CREATE TABLE t (id int PRIMARY KEY, v text)");
+  both.db.exec("CREATE TABLE t (id int PRIMARY KEY, v text)");
   const unsigned seed = std::random_device{}();
   CAPTURE(seed);
   std::mt19937 random(seed);
-  const auto any = [&](unsigned n) { return static_cast<int>(random() % n); };
-  std::vector<std::unique_ptr<Sql>> writers;
-  std::vector<int> depth(3, -1);  // savepoints of each writer's transaction; -1: none is open
-  for (int i = 0; i < 3; ++i) writers.push_back(std::make_unique<Sql>(db.conninfo()));
-  int next = 0;
-  for (int step = 0; step < 300; ++step) {
-    const auto who = static_cast<std::size_t>(any(3));
-    auto& sql = *writers[who];
-    if (depth[who] < 0) {
-      sql.exec("BEGIN");
-      depth[who] = 0;
-    }
-    switch (any(8)) {
-      case 0: sql.exec("SAVEPOINT s" + std::to_string(depth[who]++)); break;
-      case 1:
-        if (depth[who] > 0) sql.exec("ROLLBACK TO s" + std::to_string(--depth[who]));
-        break;
-      case 2:
-        if (depth[who] > 0) sql.exec("RELEASE s" + std::to_string(--depth[who]));
-        break;
-      case 3:
-        sql.exec(any(4) == 0 ? "ROLLBACK" : "COMMIT");
-        depth[who] = -1;
-        break;
-      default: {
-        const int rows = 1 + any(600);
-        sql.exec("INSERT INTO t SELECT i, repeat('v', 100) FROM generate_series(" + std::to_string(next) +
-                 ", " + std::to_string(next + rows - 1) + ") i");
-        next += rows;
-      }
-    }
-  }
-  for (std::size_t who = 0; who < 3; ++who) {
-    if (depth[who] >= 0) writers[who]->exec("COMMIT");
-  }
+  write_at_random(both, random, 0, [](int) {});
   const auto [whole, running] = both.read(10'000);
   same(whole, running);
   CHECK(both.streamed() > 0);
