@@ -17,8 +17,8 @@ struct Frame {
 
 // Of protocol version 1.
 inline const std::vector<std::string>& recordings() {
-  static const std::vector<std::string> names = {"pg15-v1-text", "pg15-v1-binary", "pg17-v1-text",
-                                                 "pg17-v1-binary"};
+  static const std::vector<std::string> names = {"pg15-v1-text",   "pg15-v1-binary", "pg17-v1-text",
+                                                 "pg17-v1-binary", "pg18-v1-text",   "pg18-v1-binary"};
   return names;
 }
 
@@ -30,7 +30,7 @@ struct Streamed {
 };
 inline const std::vector<Streamed>& streamed_recordings() {
   static const std::vector<Streamed> all = {
-      {"pg15-v2", 2, false}, {"pg15-v3", 3, false}, {"pg17-v4", 4, true}};
+      {"pg15-v2", 2, false}, {"pg15-v3", 3, false}, {"pg17-v4", 4, true}, {"pg18-v4", 4, true}};
   return all;
 }
 
