@@ -41,6 +41,7 @@ std::string segment_path(const std::string& directory, std::uint32_t segment) {
 std::vector<std::uint32_t> list_segments(const std::string& directory) {
   std::vector<std::uint32_t> out;
   std::error_code error;
+  if (!fs::exists(directory, error)) return out;
   for (fs::directory_iterator it(directory, error), end; !error && it != end; it.increment(error)) {
     if (it->path().extension() != kSuffix) continue;
     const std::string stem = it->path().stem();

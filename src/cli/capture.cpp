@@ -1,0 +1,91 @@
+// Copyright the walign authors. SPDX-License-Identifier: Apache-2.0
+//
+// capture: a slot into a directory, until stopped.
+#include "recording.hpp"
+#include "signals.hpp"
+#include "text.hpp"
+
+namespace walign::cli {
+
+namespace {
+
+struct Options {
+  std::string directory;
+  SlotChoice slot;
+  std::string until_lsn;
+  bool until_caught_up = false;
+  bool drop_slot = false;
+};
+
+void drop(const Context& context, const config::Config& config, const Options& options,
+          const Interrupt& interrupt) {
+  if (!options.slot.slot.empty()) {
+    throw Error(ErrorKind::usage, "a slot that was brought is not dropped",
+                "drop it with pg_drop_replication_slot");
+  }
+  pg::Connection source(recording_connection(config, interrupt));
+  source::drop_slot(source, capture_slot(config));
+  context.io.out << "dropped slot " << capture_slot(config) << "\n";
+}
+
+void show(obs::Progress& progress, const source::CaptureProgress& done) {
+  progress.show(cat("captured up to ", done.position, "  ",
+                    count_text(static_cast<double>(done.transactions)), " transactions  ",
+                    bytes_text(static_cast<std::int64_t>(done.bytes))));
+}
+
+int capture(Context& context, const Options& options) {
+  const auto config = context.load();
+  const Signals signals;
+  if (options.drop_slot) {
+    drop(context, config, options, signals.interrupt());
+    return 0;
+  }
+  if (options.directory.empty()) {
+    throw Error(ErrorKind::usage, "where shall the capture go?", "walign capture DIRECTORY");
+  }
+  source::CaptureOptions capture_options;
+  capture_options.slot = choose_slot(config, options.slot, signals.interrupt());
+  if (!options.until_lsn.empty()) capture_options.until = parse_lsn(options.until_lsn);
+  {
+    pg::Connection source(recording_connection(config, signals.interrupt()));
+    capture_options.origin = describe_source(source);
+    if (options.until_caught_up) {
+      capture_options.until = source::current_lsn(source, pg::read_server(source).wal_segment_bytes);
+      source::nudge(source);
+    }
+  }
+  obs::Progress progress;
+  capture_options.directory = options.directory;
+  capture_options.stop = &signals.interrupt();
+  capture_options.progress = [&](const auto& done) { show(progress, done); };
+  const auto done = source::capture(capture_options);
+  obs::info("captured", {{"lsn", done.position}, {"transactions", done.transactions}, {"bytes", done.bytes}});
+  if (options.slot.slot.empty()) {
+    obs::info("the slot keeps WAL for the next capture; when there will be none: walign capture --drop-slot",
+              {{"slot", capture_slot(config)}});
+  }
+  signals.interrupt().throw_if_raised();
+  return 0;
+}
+
+}  // namespace
+
+void add_capture(CLI::App& parent, Context& context) {
+  auto options = std::make_shared<Options>();
+  CLI::App* command = add_command(
+      parent, context, "capture",
+      "Records the source's changes into a directory, from a slot of its own; run again, it goes on.",
+      "walign capture /var/lib/walign/capture --until-caught-up", options, capture);
+  command->add_option("DIRECTORY", options->directory, "where the segments go")->type_name("");
+  add_slot_choice(command, options->slot);
+  command
+      ->add_option("--until-lsn", options->until_lsn,
+                   "end when everything that committed below it is on disk")
+      ->type_name("LSN");
+  command->add_flag("--until-caught-up", options->until_caught_up, "end where the source's WAL ends now");
+  command->add_flag("--drop-slot", options->drop_slot,
+                    "record nothing, and drop the slot of earlier captures");
+}
+
+}  // namespace walign::cli

@@ -1,0 +1,45 @@
+// Copyright the walign authors. SPDX-License-Identifier: Apache-2.0
+//
+// What capture and events share: a slot that is read beside the migration's own.
+#pragma once
+
+#include "command.hpp"
+#include "walign/catalog.hpp"
+#include "walign/source.hpp"
+
+namespace walign::cli {
+
+struct SlotChoice {
+  std::string slot;                       // empty: the migration's own for captures
+  std::vector<std::string> publications;  // empty: the migration's
+};
+// Adds --slot and --publication.
+void add_slot_choice(CLI::App* command, SlotChoice& choice);
+
+// The slot's name where none was chosen.
+std::string capture_slot(const config::Config& config);
+
+// How to read that slot from where it stands. Makes the migration's own where it is not there. Throws
+// Error(precondition) where a publication is missing, or a slot that was named.
+source::SlotOptions choose_slot(const config::Config& config, const SlotChoice& choice,
+                                const Interrupt& interrupt);
+
+// Who the source is, as a capture's header says it.
+v1::CaptureHeader describe_source(pg::Connection& source);
+
+pg::ConnectionOptions recording_connection(const config::Config& config, const Interrupt& interrupt);
+
+// A directory of one's own for what does not fit into memory, gone with the object.
+class SpillDirectory {
+ public:
+  SpillDirectory();
+  ~SpillDirectory();
+  SpillDirectory(const SpillDirectory&) = delete;
+  SpillDirectory& operator=(const SpillDirectory&) = delete;
+  [[nodiscard]] const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+};
+
+}  // namespace walign::cli
