@@ -92,10 +92,12 @@ struct ColumnRule {
   ColumnKind kind = ColumnKind::rename;
   std::string source;                  // rename, values
   std::string sql;                     // sql
-  std::optional<std::string> reverse;  // sql
+  std::optional<std::string> reverse;  // sql: gives the one source column that sql reads
   std::vector<ValuePair> values;       // values, in the order written
   bool has_else = false;               // values
   std::optional<std::string> value;    // values: the else value; constant: the value. nullopt is NULL
+  // sql: for several source columns, each with the SQL that gives it
+  std::vector<std::pair<std::string, std::string>> reverse_columns = {};
   bool operator==(const ColumnRule&) const = default;
 };
 

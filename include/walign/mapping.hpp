@@ -67,12 +67,12 @@ struct SourceColumn {
 
 struct TargetColumn {
   std::string name;
-  std::string expression;  // SQL over src
-  std::string declared;    // its type with what modifies it: numeric(10,2)
+  std::string expression;                  // SQL over src
+  std::string declared;                    // its type with what modifies it: numeric(10,2)
   std::optional<config::ColumnRule> rule;  // that made it; nothing: it has the name of a source column
-  std::string equals = "=";    // the operator, with its schema where that is not pg_catalog
-  std::string base_type_sql;  // of the column, for comparing keys
-  std::vector<int> inputs;    // indexes into Route::source_columns, ascending
+  std::string equals = "=";                // the operator, with its schema where that is not pg_catalog
+  std::string base_type_sql;               // of the column, for comparing keys
+  std::vector<int> inputs;                 // indexes into Route::source_columns, ascending
   bool identity_always = false;
   bool nullable = false;
   bool probed = false;  // inputs are known (at once for renames, after complete() for expressions)
@@ -108,10 +108,10 @@ struct Route {
   std::set<TableName> reads;  // target tables that expressions look into
   bool reads_unseen = false;  // and perhaps others: they call functions that cannot be looked into
   bool inserts_only = false;
-  bool sole_writer = true;         // no other route leads to the target
-  bool target_referenced = false;  // foreign keys point to it
-  bool identity_full = false;      // the source sends whole old rows
-  bool one_way = false;            // nothing comes back
+  bool sole_writer = true;                 // no other route leads to the target
+  bool target_referenced = false;          // foreign keys point to it
+  bool identity_full = false;              // the source sends whole old rows
+  bool one_way = false;                    // nothing comes back
   std::optional<std::string> reverse_key;  // SQL that draws a new target row's key on the source
   bool back = false;                       // made by invert(): see there what is different
 
@@ -176,6 +176,14 @@ struct CopyWay {
                                    // value that another row, not yet caught up, still holds
 };
 CopyWay copy_way(const Route& route, const pg::Table& source, const pg::Table& target);
+// What one worker is taken to copy, where nobody has measured it: whichever takes longer.
+struct CopyRate {
+  double rows_per_second;
+  double bytes_per_second;
+};
+CopyRate assumed_rate(const CopyWay& way);
+// One worker's time for so many rows and bytes.
+double copy_work_seconds(const CopyWay& way, double rows, double bytes);
 // Rows of about chunk_bytes, but not more than chunk_rows, nor than are allowed in a second.
 std::int64_t rows_per_chunk(const config::Backfill& limits, const pg::Table& source);
 
@@ -209,12 +217,12 @@ struct WayBack {
   std::vector<std::string> not_carried;  // target columns from which nothing on the source is computed
   // Some value there and back could be another: what round_trip_sql() is to prove of every row.
   bool needs_proof = false;
-  Findings findings;                     // why there is none; what it needs; what is lost
+  Findings findings;  // why there is none; what it needs; what is lost
 };
 
 // One for each route, in their order. `routes` are complete, `source_types` what a cast on the source can name.
-std::vector<WayBack> invert(const std::vector<Route>& routes, const pg::Catalog& source, const pg::Catalog& target,
-                            const std::vector<pg::TypeName>& source_types);
+std::vector<WayBack> invert(const std::vector<Route>& routes, const pg::Catalog& source,
+                            const pg::Catalog& target, const std::vector<pg::TypeName>& source_types);
 // The forward expressions, for the source to judge whether it can compute them too: a route to be asked about with
 // expressions_to_probe().
 Route asked_of_source(const Route& forward);
@@ -223,13 +231,47 @@ Route asked_of_source(const Route& forward);
 void complete_way_back(WayBack& way, const Route& forward, const std::vector<ExpressionFacts>& back_facts,
                        const std::vector<ExpressionFacts>& forward_facts);
 
-// Rows as they come out: takes one text array per input, answers, in the order of the arrays, the text of every
-// target column as the target would keep it. Not filtered.
+// Rows as they come out: takes one text array per input and no other parameter; answers, in the order of the arrays,
+// each row's number (from 1) and the text of every target column as the target would keep it. Rows that the filter
+// leaves out are not in the answer.
 Statement values_statement(const Route& route);
 // On the source alone, over `from` (SQL of a relation with the source's columns, named or in parentheses): the rows
 // that do not come back as they were. Columns of the answer: source column, key (column=value, ...), what it was,
 // what came back. Nothing where the source cannot compute the forward mapping.
 std::optional<std::string> round_trip_sql(const Route& forward, const WayBack& way, const std::string& from);
+
+// --------------------------------------------------------------------------------------- comparison
+
+// The source's rows are brought to the target, into `rows` (as the source has them), mapped there into `want` (as the
+// target should have them) by what copy_sql() selects, and compared with what is there. Temporary tables, emptied at
+// each commit unless said otherwise; names begin with walign_v and the route's number.
+struct CompareSql {
+  std::vector<std::string> tables;          // CREATE TEMPORARY TABLE IF NOT EXISTS ...; once per session
+  std::vector<std::string> source_columns;  // quoted, in the order of `rows`
+  std::string rows;                         // pg_temp.walign_v7_rows
+  std::string map;                          // rows to want
+  // kind (m missing, d different), source key ..., then each target column as wanted, then as it is, then the
+  // number of rows in all; at most `limit` of them.
+  std::string differing;
+  // Routes with a key only, from here on. `asked` takes keys of the source, `claimed` and `changed` hold keys of the
+  // target; claimed is kept from one commit to the next.
+  std::string asked;
+  std::vector<std::string> forget_claimed;
+  std::string claim;  // the keys of want
+  std::string ask;    // the target's keys of `asked`, into `changed`
+  std::string
+      extra_in_all;  // rows of the target that are neither claimed nor changed: columns, then the number
+  std::string extra_in_asked;  // rows of the target with a key in `changed` that are not wanted: the same
+  // Without a key: count and sum of hashes of what is wanted, and of what is there.
+  std::string sum_wanted;
+  std::string sum_there;
+};
+// `source_key`: the source's columns by which it is cut; `limit`: rows reported at most.
+CompareSql compare_sql(const Route& route, const std::vector<std::string>& source_key, int limit);
+// Every column of the target is a column of the source: their names, in the order of Route::columns.
+std::optional<std::vector<std::string>> plain_columns(const Route& route);
+// pg_catalog.hashtextextended(ROW(...)::text COLLATE "C", 0) over quoted columns.
+std::string row_hash(const std::vector<std::string>& columns);
 
 // Changes when anything does that decides what a route writes.
 std::string mapping_hash(const std::vector<Route>& routes);

@@ -5,6 +5,7 @@
 //   STATE/control.sock   GET  /v1/status                                   who may write the state directory
 //                        POST /v1/pause?what=apply|backfill, /v1/resume  may steer (mode 0600)
 //                        POST /v1/dead-letters/ID/retry, .../discard
+//                        POST /v1/verify?request=JSON, GET /v1/verify/ID
 //   http: HOST:PORT      GET  / /healthz /readyz /metrics /v1/status       read-only
 //
 // Every answer that is not a page or metrics is JSON; one that is not 2xx is {"error", "hint"}.
@@ -21,12 +22,18 @@
 
 #include <memory>
 
-#include "walign/stream.hpp"
+#include "walign/verify.hpp"
 
 namespace walign::service {
 
 // What `status --json` prints, and /v1/status: every field of INTERFACE.md, null where not yet known.
 std::string status_json(const stream::Status& status);
+
+// What `verify --json` prints, and /v1/verify/ID.
+std::string verification_json(const verify::Report& report);
+// {"tables": [...], "all": true, "repair": true, "key": [...]}, each of which may be left out; Error(usage).
+verify::Request verification_request(const std::string& json);
+std::string verification_request_json(const verify::Request& request);
 
 // Microseconds since 1970 as 2026-01-31T12:00:00.123456Z.
 std::string iso_time(std::int64_t unix_micros);
@@ -40,10 +47,13 @@ struct Handlers {
   std::function<bool(bool paused)> pause_backfill;  // false: there is nothing to copy
   std::function<void(std::int64_t id)> retry_dead_letter;
   std::function<void(std::int64_t id)> discard_dead_letter;
+  std::function<std::uint64_t(const verify::Request& request)> verify;
+  std::function<verify::Report(std::uint64_t id)> verification;
   std::int64_t max_lag_bytes = 0;  // gates.max_lag: /readyz
 };
-// Both must outlive the servers.
-Handlers handlers_of(stream::Sidecar& sidecar, const obs::Metrics& metrics, const config::Config& config);
+// All must outlive the servers. `verifier`: null where nothing verifies.
+Handlers handlers_of(stream::Sidecar& sidecar, const obs::Metrics& metrics, const config::Config& config,
+                     verify::Verifier* verifier = nullptr);
 
 // Why /readyz is not 200; nullopt where it is.
 std::optional<std::string> why_not_ready(const stream::Status& status, std::int64_t max_lag_bytes);
@@ -94,9 +104,12 @@ class ControlClient {
   void resume(const std::string& what) const;
   void retry_dead_letter(std::int64_t id) const;
   void discard_dead_letter(std::int64_t id) const;
+  // Begins a verification and gives its number; its report so far, as JSON.
+  [[nodiscard]] std::uint64_t verify(const verify::Request& request) const;
+  [[nodiscard]] std::string verification_json(std::uint64_t id) const;
 
  private:
-  void post(const std::string& target) const;
+  [[nodiscard]] std::string post(const std::string& target) const;
   std::string path_;
 };
 

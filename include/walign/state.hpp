@@ -49,9 +49,9 @@ struct DirtyKeys {
     std::uint64_t generation = 0;  // when it changed
   };
   std::vector<Key> put;
-  std::vector<Key> forget;                // whatever their generation
+  std::vector<Key> forget;                 // whatever their generation
   std::vector<std::string> forget_tables;  // all keys; before `put`
-  std::optional<Lsn> complete_to;         // the keys of all transactions that end at or below this are here
+  std::optional<Lsn> complete_to;          // the keys of all transactions that end at or below this are here
 };
 
 class Store {

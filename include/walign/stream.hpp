@@ -48,10 +48,22 @@ mapping::Findings settings_without_effect(const config::Config& config);
 
 // The name of the publication of tables that only take inserts.
 std::string inserts_publication(const config::Config& config);
+// The name of the slot that captures are recorded from.
+std::string capture_slot(const config::Config& config);
 
 // Connects to both, reads, resolves, lets the target judge; changes nothing. Throws Error where one of the
 // servers cannot be reached; everything else becomes a finding.
 Prepared prepare(const config::Config& config, const Interrupt* interrupt);
+
+// The way back of every table, checked on both servers without changing anything, a sample of the rows included.
+// `prepared` has no finding that fails; that a table has no way back hinders no run, only a cutover.
+struct WaysBack {
+  std::vector<mapping::WayBack> tables;  // in the order of Prepared::routes
+  mapping::Findings findings;            // of both servers, and of the tables
+};
+WaysBack ways_back(const config::Config& config, const Prepared& prepared, pg::Connection& source,
+                   pg::Connection& target);
+WaysBack ways_back(const config::Config& config, const Prepared& prepared, const Interrupt* interrupt);
 
 // What `run` would create and how each table is mapped, for `plan`; SQL that a DBA can read and psql can run.
 struct Plan {
@@ -63,18 +75,33 @@ struct Plan {
     std::string filter;              // empty: every row
     std::vector<std::string> reads;  // other tables that its expressions look into
     std::vector<std::string> risks;
+    std::vector<std::string> locks;  // that it takes or waits for
     std::string insert_sql, update_sql, delete_sql;
     std::optional<double> estimated_rows;  // of the source; none where it was never analysed
     std::int64_t bytes = 0;
     mapping::CopyWay copy;
     std::int64_t rows_per_chunk = 0;
-    std::int64_t chunks = 1;  // about so many
+    std::int64_t chunks = 1;             // about so many
+    std::optional<double> copy_seconds;  // with all workers at it and nothing else to do; none without rows
+    struct Back {
+      bool one_way = false;
+      std::vector<std::string> why_not;                          // no way back; empty if there is one
+      std::vector<std::pair<std::string, std::string>> columns;  // source column, its expression
+      std::vector<std::string> by_default;                       // source columns that keep what they have
+      std::vector<std::string> not_carried;  // target columns that tell the source nothing
+      std::vector<std::string> risks;
+      std::string filter;     // which rows of the target are carried; empty: all
+      std::string drawn_key;  // reverse_key:, where it is needed
+      std::string insert_sql, update_sql, delete_sql;
+    } back;
   };
   std::vector<std::string> on_source;  // statements, in order
   std::vector<std::string> on_target;
   std::vector<Table> tables;
+  std::optional<double> copy_seconds;  // of all tables; none where the rows of one are not known
+  std::string assumed;                 // the rate that it is reckoned with
 };
-Plan plan(const config::Config& config, const Prepared& prepared);
+Plan plan(const config::Config& config, const Prepared& prepared, const WaysBack& back);
 
 // Removes everything that walign created on both servers: slot (unless it was brought), publications, the
 // stream's rows and, with the last stream, schema walign. Every step may be repeated. What was removed, a line
@@ -90,9 +117,11 @@ struct TableStatus {
   apply::Books books;
   std::optional<std::int64_t> rows_copied, rows_estimated;
   std::optional<std::int64_t> chunks_done, chunks;
-  std::optional<Lsn> verified_at = std::nullopt;  // both sides were compared as of here, whole or what had changed
+  std::optional<Lsn> verified_at =
+      std::nullopt;  // both sides were compared as of here, whole or what had changed
   std::optional<std::int64_t> differences = std::nullopt;  // found then
-  std::optional<std::int64_t> dirty_keys = std::nullopt;   // changed since; nothing where that is the whole table
+  std::optional<std::int64_t> dirty_keys =
+      std::nullopt;  // changed since; nothing where that is the whole table
 };
 
 // What is known now; nullopt where it is not known yet.
@@ -130,8 +159,8 @@ class Companion {
     const config::Config* config = nullptr;
     const Prepared* prepared = nullptr;
     std::uint64_t epoch = 0;
-    Snapshot birth;                   // of the slot's consistent point
-    Lsn position;                     // the target's
+    Snapshot birth;  // of the slot's consistent point
+    Lsn position;    // the target's
     state::Store* store = nullptr;
     obs::Metrics* metrics = nullptr;  // may be null
   };
@@ -187,7 +216,7 @@ struct Until {
 struct Options {
   config::Config config;
   Until until;
-  bool no_backfill = false;         // the operator has brought the rows already
+  bool no_backfill = false;  // the operator has brought the rows already
   // They outlive the sidecar; none: only stream. Asked to judge in this order until one says to wait, so that only the
   // last may change anything when asked: the one that copies rows.
   std::vector<Companion*> companions;

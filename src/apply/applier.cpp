@@ -101,7 +101,7 @@ void Applier::Impl::add(event::TransactionPart part, std::vector<Exception> its_
   for (int i = 0; i < changes.size(); ++i) {
     batch_changes += changes_of(changes[i]);
     if (changes[i].kind() == v1::Change::TRUNCATE) {
-      add_truncate(parts[index], changes[i].truncate());
+      add_truncate(index, i);
     } else if (changes[i].kind() != v1::Change::MESSAGE) {
       add_change(index, i);
     }
@@ -161,27 +161,37 @@ std::optional<QueueStep> Applier::Impl::queued(const SingleChange& change, const
 }
 
 // A TRUNCATE also ends every chain of dead letters of its tables: none of their rows is there any more.
-TruncateStep Applier::Impl::truncate_step(const event::TransactionPart& part, const v1::Truncate& truncate) {
+TruncateStep Applier::Impl::truncate_step(std::size_t part, int index) {
+  const auto& truncate = parts[part].tx().changes(index).truncate();
   TruncateStep step;
   step.restart_identity = truncate.restart_identity();
   for (const auto relation : truncate.relations()) {
-    for (const auto& binding : router.bind(part.relations().at(relation))) {
-      step.bindings.push_back(&binding);
+    for (const auto& binding : router.bind(parts[part].relations().at(relation))) {
+      (dropped(part, index, binding) ? step.emptied_before : step.bindings).push_back(&binding);
       dead_keys.forget(binding);
     }
   }
   return step;
 }
 
-void Applier::Impl::add_truncate(const event::TransactionPart& part, const v1::Truncate& truncate) {
-  for (const auto relation : truncate.relations()) {
-    for (const auto& binding : router.bind(part.relations().at(relation))) {
-      ++open_books[static_cast<std::size_t>(binding.route->id)].decoded;
+bool Applier::Impl::dropped(std::size_t part, int index, const Binding& binding) const {
+  const auto& all = exceptions[part];
+  return std::any_of(all.begin(), all.end(), [&](const Exception& e) {
+    return e.change == index && e.route == binding.route->id && e.verdict == align::MoveVerdict::drop;
+  });
+}
+
+void Applier::Impl::add_truncate(std::size_t part, int index) {
+  for (const auto relation : parts[part].tx().changes(index).truncate().relations()) {
+    for (const auto& binding : router.bind(parts[part].relations().at(relation))) {
+      auto& its = open_books[static_cast<std::size_t>(binding.route->id)];
+      ++its.decoded;
+      if (dropped(part, index, binding)) ++its.dropped;
     }
   }
-  if (careful_at.valid() && part.commit_lsn() == careful_at) return;
-  auto step = truncate_step(part, truncate);
-  if (!step.bindings.empty()) compactor->add(std::move(step));
+  if (careful_at.valid() && parts[part].commit_lsn() == careful_at) return;
+  auto step = truncate_step(part, index);
+  if (!step.empty()) compactor->add(std::move(step));
 }
 
 // ---------------------------------------------------------------------------------------- writing
@@ -226,13 +236,15 @@ void Applier::Impl::append_moot(const TruncateStep& truncate, std::vector<Execut
   const bool some = dead_letters > 0 ||
                     std::any_of(out.begin(), out.end(), [](const Execution& e) { return e.dead_letter; });
   if (!some) return;
-  for (const Binding* binding : truncate.bindings) {
-    Execution e;
-    e.route = binding->route;
-    e.sql = "DELETE FROM walign.dead_letter WHERE stream = $1 AND route = $2 AND relation = $3";
-    e.text_params = {options.stream, binding->route->label(), relation_name(*binding)};
-    e.forgets = true;
-    out.push_back(std::move(e));
+  for (const auto* bindings : {&truncate.bindings, &truncate.emptied_before}) {
+    for (const Binding* binding : *bindings) {
+      Execution e;
+      e.route = binding->route;
+      e.sql = "DELETE FROM walign.dead_letter WHERE stream = $1 AND route = $2 AND relation = $3";
+      e.text_params = {options.stream, binding->route->label(), relation_name(*binding)};
+      e.forgets = true;
+      out.push_back(std::move(e));
+    }
   }
 }
 

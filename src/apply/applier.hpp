@@ -17,11 +17,12 @@ struct Applier::Impl {
   void add_change(std::size_t part, int index);
   // What a change means for one route; nothing where a copy of old rows has it.
   std::optional<SingleChange> meaning(std::size_t part, int index, const Binding& binding);
-  void add_truncate(const event::TransactionPart& part, const v1::Truncate& truncate);
+  bool dropped(std::size_t part, int index, const Binding& binding) const;
+  void add_truncate(std::size_t part, int index);
   void bind_all(const event::TransactionPart& part);
   // The step that sets a change aside, if its key has a dead letter. From then on all its keys have one.
   std::optional<QueueStep> queued(const SingleChange& change, const v1::Change& event, std::size_t part);
-  TruncateStep truncate_step(const event::TransactionPart& part, const v1::Truncate& truncate);
+  TruncateStep truncate_step(std::size_t part, int index);
   void flush();
   std::vector<Execution> encode(const std::vector<Step>& steps, Updates updates);
   void append_aside(const QueueStep& step, std::vector<Execution>& out);

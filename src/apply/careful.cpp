@@ -53,7 +53,8 @@ void Applier::Impl::count_decoded(std::size_t part) {
     for (const auto& binding : router.bind(parts[part].relations().at(relation))) {
       auto& its = open_books[static_cast<std::size_t>(binding.route->id)];
       ++its.decoded;
-      if (tx.changes(change).kind() != v1::Change::TRUNCATE && !meaning(part, change, binding)) ++its.dropped;
+      const bool truncate = tx.changes(change).kind() == v1::Change::TRUNCATE;
+      if (truncate ? dropped(part, change, binding) : !meaning(part, change, binding)) ++its.dropped;
     }
   };
   for (int i = 0; i < tx.changes_size(); ++i) {
@@ -81,8 +82,8 @@ void Applier::Impl::each_change(const event::TransactionPart& part,
     const auto& change = part.tx().changes(i);
     if (change.kind() == v1::Change::MESSAGE) continue;
     if (change.kind() == v1::Change::TRUNCATE) {
-      const auto step = truncate_step(part, change.truncate());
-      if (!step.bindings.empty()) visit(step, {{}, &change, &part});
+      const auto step = truncate_step(number, i);
+      if (!step.empty()) visit(step, {{}, &change, &part});
       continue;
     }
     for (const auto& binding : router.bind(part.relations().at(change.relation()))) {

@@ -211,15 +211,34 @@ std::uint64_t take_over(pg::Connection& target, const std::string& stream) {
   return static_cast<std::uint64_t>(r.integer(0, 0));
 }
 
+namespace {
+
+// By name: the schema may hold what fences a side of another migration, which must not fall with it.
+void drop_schema_objects(pg::Connection& target) {
+  target.exec(
+      "DROP TABLE IF EXISTS walign.schema_version, walign.stream, walign.copy, walign.chunk, "
+      "walign.dead_letter; "
+      "DROP FUNCTION IF EXISTS walign.advance(text, bigint, pg_lsn, pg_lsn), walign.expect(bigint, bigint, "
+      "text), "
+      "walign.unmapped_value(text, text, text)");
+  const auto others = target.exec(
+      "SELECT EXISTS (SELECT FROM pg_catalog.pg_class WHERE relnamespace = 'walign'::regnamespace) OR "
+      "EXISTS (SELECT FROM pg_catalog.pg_proc WHERE pronamespace = 'walign'::regnamespace)");
+  if (!others.boolean(0, 0)) target.exec("DROP SCHEMA walign");
+}
+
+}  // namespace
+
 void remove_stream(pg::Connection& target, const std::string& stream) {
   if (!schema_installed(target)) return;
   target.exec("BEGIN; SET LOCAL synchronous_commit = on");
   for (const char* table : {"dead_letter", "chunk", "copy"}) {
     target.query(cat("DELETE FROM walign.", table, " WHERE stream = $1"), {stream});
   }
+  target.exec("LOCK TABLE walign.stream IN ACCESS EXCLUSIVE MODE");  // another may begin at this moment
   target.query("DELETE FROM walign.stream WHERE name = $1", {stream});
   const auto left = target.exec("SELECT count(*) FROM walign.stream");
-  if (left.integer(0, 0) == 0) target.exec("DROP SCHEMA walign CASCADE");
+  if (left.integer(0, 0) == 0) drop_schema_objects(target);
   target.exec("COMMIT");
 }
 

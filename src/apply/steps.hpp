@@ -58,7 +58,9 @@ struct SingleChange {
 
 struct TruncateStep {
   std::vector<const Binding*> bindings;
+  std::vector<const Binding*> emptied_before;  // with all of their target, since the copy begins again
   bool restart_identity = false;
+  [[nodiscard]] bool empty() const { return bindings.empty() && emptied_before.empty(); }
 };
 
 // A change whose key has a dead letter: it is set aside behind it.

@@ -1,7 +1,8 @@
 // Copyright the walign authors. SPDX-License-Identifier: Apache-2.0
 //
 // The inside of backfill, shared by the files that make it: backfill.cpp (a session, and what the loop tells),
-// judge.cpp (what the loop asks), workers.cpp.
+// copies.cpp (the tables it begins with), judge.cpp (what the loop asks), again.cpp (rows that are read again),
+// workers.cpp.
 #pragma once
 
 #include <thread>
@@ -34,6 +35,7 @@ class Backfill final : public stream::Companion {
     if (failure_) std::rethrow_exception(failure_);
   }
   void report(stream::Status& status) const override;
+  void take_again(int route, const std::vector<std::vector<std::string>>& keys) override;
   void pause(bool paused) override {
     const std::lock_guard lock(mutex_);
     paused_ = paused;
@@ -48,28 +50,42 @@ class Backfill final : public stream::Companion {
  private:
   // ---- the loop's thread
   std::unique_ptr<TableCopy> make_table(const Session& session, const mapping::Route& route,
-                                        pg::Connection& target, const CopyRow& row);
-  CopyRow new_copy(const Session& session, const mapping::Route& route, pg::Connection& target, bool begins);
+                                        const CopyRow& row);
+  CopyRow new_copy(const Session& session, const mapping::Route& route, bool begins);
+  void empty_target(const mapping::Route& route);
+  Snapshot birth_now();
   void find_chunks(std::vector<KeyedChange>& changes, std::map<TableCopy*, std::uint64_t>& versions);
+  void find_entering(const event::TransactionPart& part, std::vector<KeyedChange>& changes);
+  bool enters(const v1::Change& change, const v1::Relation& relation, const KeyedChange& keyed);
   bool judge_truncates(const event::TransactionPart& part, std::set<TableCopy*>& truncated);
   std::optional<Judgement> judge_located(const event::TransactionPart& part,
                                          const std::vector<KeyedChange>& changes, Xid xid);
   void punch(TableCopy& table, const Key& key, Lsn commit_lsn, Judgement& out);
-  void begin_again(TableCopy& table, Judgement& out);
+  void begin_again(TableCopy& table, const event::TransactionPart& part, Judgement& out);
   // Until the transaction that changes its chunks is committed on the target: no other ends past its commit record
   // and not past its end.
   static void freeze(TableCopy& table, Lsn commit_lsn) {
     table.frozen = true;
     table.frozen_at = commit_lsn;
   }
+  void note_gathered(const KeyedChange& change);
   bool in_the_way(Xid xid) const;
+  void reopen(TableCopy& table, const std::vector<Key>& keys);
+  void punch_loaded(TableCopy& table, const std::vector<Key>& keys);
+  std::int64_t delete_rows(const TableCopy& table, const std::vector<Key>& keys);
   void forget_removed(const std::vector<mapping::Route>& routes, const std::vector<CopyRow>& rows);
   void finish_table(TableCopy& table);
+  void save_phase();
+  void wake_workers();
   void stop_workers();
 
   // ---- the workers' threads
-  void work();
-  void work_until_stopped();
+  struct Worker {
+    std::thread thread;
+    bool ended = true;  // or not begun
+  };
+  void work(Worker& me);
+  void work_until_stopped(Worker& me);
   TableCopy* claim(std::unique_lock<std::mutex>& lock, Range& range);
   // How far the reading of a range has come.
   struct Reading {
@@ -80,18 +96,24 @@ class Backfill final : public stream::Companion {
   void cut(Copier& copier, TableCopy& table, Range& range);
   CopySteps steps_for(TableCopy& table, Range& range, Reading& reading);
   bool announce(TableCopy& table, const Range& range, const std::function<std::pair<Snapshot, Lsn>()>& look);
-  bool wait_for_alignment(TableCopy& table, const Range& range, bool& past_fence);
+  bool wait_for_alignment(TableCopy& table, const Range& range, bool& past_fence,
+                          const std::function<void()>& nudge);
   bool may_try_again(TableCopy& table, const Error& error, bool past_fence) const;
+  bool held_by_lag(std::chrono::steady_clock::time_point now);
   bool over_rate();
 
   const bool no_backfill_;
   const config::Config* config_ = nullptr;
   obs::Metrics* metrics_ = nullptr;
+  state::Store* store_ = nullptr;
   CopierOptions copier_options_;
   std::unique_ptr<Interrupt> cancel_;
   std::unique_ptr<pg::Connection> source_;  // of the loop's thread
   std::unique_ptr<pg::Connection> target_;
-  std::vector<std::thread> workers_;
+  std::vector<std::unique_ptr<Worker>> workers_;  // their `ended` under the lock
+  // Of tables with a filter, what was let through since committed() was called: the target need not have it yet. Of
+  // the loop's thread.
+  std::set<std::pair<const TableCopy*, Key>> gathered_;
 
   mutable std::mutex mutex_;  // all below
   std::condition_variable changed_;
@@ -102,7 +124,9 @@ class Backfill final : public stream::Companion {
   bool stopping_ = false;
   bool paused_ = false;
   std::int64_t lag_bytes_ = 0;
-  Lsn reached_;  // as of committed()
+  std::optional<std::chrono::steady_clock::time_point> lag_since_;  // too far behind, and no chunk begun
+  Lsn reached_;                                                     // as of committed()
+  std::uint64_t told_ = 0;                                          // how often committed() was called
   std::chrono::steady_clock::time_point rate_since_;
   std::int64_t rows_since_ = 0;
 };

@@ -200,6 +200,11 @@ void ChunkMap::reset() {
   ++version_;
 }
 
+void ChunkMap::become(ChunkMap other) {
+  chunks_ = std::move(other.chunks_);
+  ++version_;
+}
+
 std::vector<ChunkRecord> ChunkMap::punch(std::size_t index, const Key& key) {
   WALIGN_CHECK(index < chunks_.size() && chunks_[index].state == ChunkState::loaded);
   const Bound before{key, false}, after{key, true};

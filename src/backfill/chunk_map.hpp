@@ -30,6 +30,11 @@ class KeyOrder {
   // (one query for all keys); throws Error.
   virtual std::vector<std::size_t> locate(const std::vector<const Key*>& keys,
                                           const std::vector<const Bound*>& bounds) = 0;
+  // The same for bounds that are known to be ascending.
+  virtual std::vector<std::size_t> locate_in_order(const std::vector<const Key*>& keys,
+                                                   const std::vector<const Bound*>& bounds) {
+    return locate(keys, bounds);
+  }
 };
 
 struct ChunkRecord {
@@ -77,6 +82,8 @@ class ChunkMap {
   // is not in flight are ignored and answer false. A range has no other name than its bounds: it may be announced
   // again only when nobody who read it before the reset will report it any more.
   void reset();
+  // The same table with other chunks.
+  void become(ChunkMap other);
   // One key of the loaded chunk `index` is pending again, as a chunk of its own; the ranges that the loaded chunk
   // became (two, one, or none where it was this key alone; snapshot, fence as before). Its rows count with the first.
   std::vector<ChunkRecord> punch(std::size_t index, const Key& key);

@@ -10,6 +10,8 @@ namespace {
 
 using mapping::Route;
 
+constexpr std::chrono::milliseconds kMostLockWait{1000};
+
 std::string plain_source(const Route& route, const mapping::TargetColumn& column) {
   for (const auto& source : route.source_columns) {
     if (column.expression == cat("src.", pg::quote_ident(source.name))) return source.name;
@@ -84,11 +86,9 @@ pg::ConnectionOptions target_options(const CopierOptions& options) {
 
 Copier::Copier(CopierOptions options)
     : options_(std::move(options)), source_(options_.source), target_(target_options(options_)) {
-  try {
-    target_.exec("SET session_replication_role = replica");
-  } catch (const Error& error) {
-    if (error.sqlstate() != "42501") throw;  // triggers fire; preflight said so
-  }
+  hold_triggers(target_);
+  // The applier may hold what a loader waits for in a transaction that itself waits for this chunk.
+  target_.exec(cat("SET lock_timeout = ", kMostLockWait.count()));
 }
 
 std::optional<Bound> Copier::find_cut(const CopyPlan& plan, const Range& range, std::int64_t rows) {
@@ -162,7 +162,8 @@ Copied Copier::pipe(const CopyPlan& plan, const Range& range, const CopySteps& s
     copied.bytes += size;
     unreported += size;
     if (unreported >= (std::int64_t{1} << 20U)) steps.progress(std::exchange(unreported, 0));
-    if (copied.bytes < plan.most_bytes || copied.read == 0 || plan.key.empty() || *piece == kTrailer) continue;
+    if (copied.bytes < plan.most_bytes || copied.read == 0 || plan.key.empty() || *piece == kTrailer)
+      continue;
     if (plan.binary) gathered.add(kTrailer);
     copied.stopped_early = true;
     break;
@@ -219,7 +220,7 @@ std::optional<Copied> Copier::copy(const CopyPlan& plan, Range range, const Copy
   }
   source_.exec("COMMIT");
   wait_flushed(fence);
-  if (plan.at_aligned_moment && !steps.wait_for_alignment()) {
+  if (plan.at_aligned_moment && !steps.wait_for_alignment([this] { source::nudge(source_); })) {
     target_.exec("ROLLBACK");
     return std::nullopt;
   }

@@ -33,12 +33,12 @@ struct CopyPlan {
   std::vector<KeyColumn> key;  // of the source; empty: the table is one chunk
   std::int64_t rows_per_chunk = 50'000;
   std::int64_t most_bytes = std::int64_t{128} << 20U;  // a reader that has met so many stops
-  bool at_aligned_moment = false;  // the target has other unique constraints than its key
-  std::string source_sql;          // what is copied, up to and without the WHERE
-  std::string into;                // COPY target: the table itself, or the temporary one
-  std::string temporary;           // CREATE TEMPORARY TABLE ...; empty: rows are piped through unparsed
-  std::string insert;              // from the temporary table, through the mapping's SQL
-  bool binary = false;             // both servers agree on every type's binary format
+  bool at_aligned_moment = false;                      // the target has other unique constraints than its key
+  std::string source_sql;                              // what is copied, up to and without the WHERE
+  std::string into;                                    // COPY target: the table itself, or the temporary one
+  std::string temporary;  // CREATE TEMPORARY TABLE ...; empty: rows are piped through unparsed
+  std::string insert;     // from the temporary table, through the mapping's SQL
+  bool binary = false;    // both servers agree on every type's binary format
 };
 CopyPlan make_plan(const mapping::Route& route, const pg::Table& source, const pg::Table& target,
                    std::vector<KeyColumn> key, std::int64_t rows_per_chunk, bool same_version);
@@ -57,8 +57,8 @@ struct CopySteps {
   // and its being known: `look` makes the snapshot, the owner registers it. False: not this chunk now.
   std::function<bool(const std::function<std::pair<Snapshot, Lsn>()>& look)> announce;
   // Rows are in the temporary table; returns when they may be inserted, or false where they shall not
-  // be. Only for plans at the aligned moment.
-  std::function<bool()> wait_for_alignment;
+  // be. Only for plans at the aligned moment. `nudge` makes an idle source bring the stream on.
+  std::function<bool(const std::function<void()>& nudge)> wait_for_alignment;
   // The reader stopped before `cut`, which is in the range: the rest of it is not in this chunk.
   std::function<void(const Bound& cut)> give_back;
   // So many more bytes were read.

@@ -21,6 +21,10 @@ class LocalOrder final : public KeyOrder {
     std::sort(sorted.begin(), sorted.end(), by_place);
     return count(keys, sorted);
   }
+  std::vector<std::size_t> locate_in_order(const std::vector<const Key*>& keys,
+                                           const std::vector<const Bound*>& bounds) override {
+    return count(keys, bounds);
+  }
 
  private:
   [[nodiscard]] int compare(const Key& a, const Key& b) const {

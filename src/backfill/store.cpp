@@ -56,6 +56,14 @@ void read_keys(pg::Connection& target, const std::string& stream, const std::str
 
 }  // namespace
 
+void hold_triggers(pg::Connection& target) {
+  try {
+    target.exec("SET session_replication_role = replica");
+  } catch (const Error& error) {
+    if (error.sqlstate() != "42501") throw;  // they fire; preflight said so
+  }
+}
+
 std::vector<CopyRow> read_copies(pg::Connection& target, const std::string& stream) {
   const auto r = target.query(
       "SELECT c.route, c.complete, c.birth, coalesce((SELECT sum(k.rows) FROM walign.chunk k "
@@ -74,6 +82,15 @@ std::vector<CopyRow> read_copies(pg::Connection& target, const std::string& stre
 void insert_copy(pg::Connection& target, const std::string& stream, const CopyRow& row) {
   target.query("INSERT INTO walign.copy (stream, route, complete, birth) VALUES ($1, $2, $3, $4)",
                {stream, row.route, row.complete ? "t" : "f", row.birth.to_string()});
+}
+
+void reopen_copy(pg::Connection& target, const std::string& stream, const CopyRow& row,
+                 const std::vector<ChunkRecord>& loaded) {
+  target.query(
+      "UPDATE walign.copy SET complete = false, completed_at = NULL, birth = $3 WHERE stream = $1 AND route "
+      "= $2",
+      {stream, row.route, row.birth.to_string()});
+  for (const auto& chunk : loaded) insert_chunk(target, stream, row.route, chunk);
 }
 
 void complete_copy(pg::Connection& target, const std::string& stream, std::uint64_t epoch,

@@ -18,8 +18,14 @@ struct CopyRow {
   std::int64_t rows = 0;  // loaded, in all
 };
 
+// What this session writes fires no triggers and checks no foreign keys, where the role may say so.
+void hold_triggers(pg::Connection& target);
+
 std::vector<CopyRow> read_copies(pg::Connection& target, const std::string& stream);
 void insert_copy(pg::Connection& target, const std::string& stream, const CopyRow& row);
+// A complete table is being copied again: `loaded` is what of it stays. In the transaction that is open.
+void reopen_copy(pg::Connection& target, const std::string& stream, const CopyRow& row,
+                 const std::vector<ChunkRecord>& loaded);
 // Removes the chunks' rows too. Refused as lock_epoch() does.
 void complete_copy(pg::Connection& target, const std::string& stream, std::uint64_t epoch,
                    const std::string& route);

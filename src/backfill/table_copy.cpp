@@ -109,6 +109,22 @@ std::vector<KeyedChange> keyed_changes(const event::TransactionPart& part,
   return out;
 }
 
+std::optional<event::Value> new_value(const v1::Change& change, const v1::Relation& relation,
+                                      const std::string& column) {
+  for (int i = 0; i < relation.columns_size(); ++i) {
+    if (relation.columns(i).name() != column) continue;
+    const auto at = static_cast<std::size_t>(i);
+    const auto value = values_of(change.new_row()).at(at);
+    if (value.state != State::unchanged_toast) return value;
+    if (!change.has_old_row()) return std::nullopt;
+    const auto olds = values_of(change.old_row());
+    if (at >= olds.size() || (olds[at].state != State::value && olds[at].state != State::null))
+      return std::nullopt;
+    return olds[at];
+  }
+  return std::nullopt;
+}
+
 void locate(std::vector<KeyedChange*>& changes, KeyOrder& order, const std::vector<Bound>& bounds) {
   std::vector<const Key*> keys;
   for (const auto* change : changes) {
@@ -118,7 +134,7 @@ void locate(std::vector<KeyedChange*>& changes, KeyOrder& order, const std::vect
   if (keys.empty()) return;
   std::vector<const Bound*> borrowed;
   for (const auto& bound : bounds) borrowed.push_back(&bound);
-  const auto places = order.locate(keys, borrowed);
+  const auto places = order.locate_in_order(keys, borrowed);
   std::size_t next = 0;
   for (auto* change : changes) {
     if (change->old_key) change->old_chunk = places[next++];

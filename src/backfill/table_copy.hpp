@@ -14,11 +14,15 @@ struct TableCopy {
   Snapshot birth;
   ChunkMap map;
   std::unique_ptr<KeyOrder> order;  // used by the loop's thread
+  std::vector<Bound> bounds;        // the map's, as the loop's thread last saw them
+  std::uint64_t bounds_version = ~std::uint64_t{0};
   bool complete = false;
   bool planning = false;  // a worker is choosing a range
-  bool frozen = false;    // no range is claimed until the position has moved on from frozen_at, a commit record
+  bool frozen = false;  // no range is claimed until the position has moved on from frozen_at, a commit record
   Lsn frozen_at;
   std::int64_t rows_planned = 0;  // of the next chunk: plan.rows_per_chunk, or fewer where rows are large
+  std::chrono::steady_clock::time_point not_before;  // no range is claimed until then
+  int lock_waits = 0;                                // that were cut short, in a row
   int violations = 0;  // of a unique index, in a row, where the stream had passed the chunk's fence
   std::int64_t rows_copied = 0;
   double rows_estimated = 0;
@@ -37,6 +41,7 @@ struct KeyedChange {
   std::optional<Key> old_key;  // DELETE; UPDATE where the source sent an old row
   std::optional<Key> new_key;  // INSERT, UPDATE
   bool row_is_whole = true;    // the new row has every value, with the old row's help
+  bool enters_filter = false;  // it may be new to the target, and is not whole
   std::size_t old_chunk = 0;   // found by locate()
   std::size_t new_chunk = 0;
 };
@@ -44,6 +49,11 @@ struct KeyedChange {
 // The changes of a part that belong to tables being copied; TRUNCATEs are left out.
 std::vector<KeyedChange> keyed_changes(const event::TransactionPart& part,
                                        std::vector<std::unique_ptr<TableCopy>>& tables);
+
+// The new row's value of a column of the source, by name: unchanged TOAST stands in the old row, if it is sent.
+// Nothing where the change does not have it; a null text is SQL's NULL.
+std::optional<event::Value> new_value(const v1::Change& change, const v1::Relation& relation,
+                                      const std::string& column);
 
 // Which chunk each key lies in, as of the map's version when it was called.
 void locate(std::vector<KeyedChange*>& changes, KeyOrder& order, const std::vector<Bound>& bounds);

@@ -5,17 +5,18 @@ namespace walign::backfill {
 
 // ----------------------------------------------------------------------------------------- the workers
 
-void Backfill::work() {
+void Backfill::work(Worker& me) {
   try {
-    work_until_stopped();
+    work_until_stopped(me);
   } catch (const Error& error) {
     const std::lock_guard lock(mutex_);
     if (!stopping_ && !failure_) failure_ = std::current_exception();
+    me.ended = true;
     changed_.notify_all();
   }
 }
 
-void Backfill::work_until_stopped() {
+void Backfill::work_until_stopped(Worker& me) {
   Copier copier(copier_options_);
   for (;;) {
     Range range;
@@ -23,6 +24,7 @@ void Backfill::work_until_stopped() {
     {
       std::unique_lock lock(mutex_);
       table = claim(lock, range);
+      me.ended = table == nullptr;
     }
     if (table == nullptr) return;
     copy_chunk(copier, *table, range);
@@ -35,17 +37,31 @@ TableCopy* Backfill::claim(std::unique_lock<std::mutex>& lock, Range& range) {
     if (stopping_ || std::all_of(tables_.begin(), tables_.end(), [](const auto& t) { return t->complete; })) {
       return nullptr;
     }
-    const bool held = paused_ || lag_bytes_ > config_->backfill.pause_above_lag_bytes || over_rate();
+    const auto now = std::chrono::steady_clock::now();
+    const bool held = paused_ || held_by_lag(now) || over_rate();
     for (auto& table : tables_) {
-      if (held || table->complete || table->planning || table->frozen) continue;
+      if (held || table->complete || table->planning || table->frozen || table->not_before > now) continue;
       const auto pending = table->map.first_pending();
       if (!pending) continue;
       table->planning = true;
+      lag_since_.reset();
       range = *pending;
       return table.get();
     }
     changed_.wait_for(lock, std::chrono::milliseconds(100));
   }
+}
+
+// A stream that falls behind by itself does not catch up because the copy waits: a chunk now and then, so that the
+// copy has an end all the same.
+bool Backfill::held_by_lag(std::chrono::steady_clock::time_point now) {
+  constexpr auto kLongest = std::chrono::seconds(10);
+  if (lag_bytes_ <= config_->backfill.pause_above_lag_bytes) {
+    lag_since_.reset();
+    return false;
+  }
+  if (!lag_since_) lag_since_ = now;
+  return now - *lag_since_ < kLongest;
 }
 
 bool Backfill::over_rate() {
@@ -72,14 +88,24 @@ bool Backfill::announce(TableCopy& table, const Range& range,
 }
 
 // False: it is not worth waiting for any more.
-bool Backfill::wait_for_alignment(TableCopy& table, const Range& range, bool& past_fence) {
+bool Backfill::wait_for_alignment(TableCopy& table, const Range& range, bool& past_fence,
+                                  const std::function<void()>& nudge) {
+  constexpr auto kIdle = std::chrono::milliseconds(5);
   std::unique_lock lock(mutex_);
   const std::pair<const TableCopy*, Range> me{&table, range};
   ready_.push_back(me);
   changed_.notify_all();
-  changed_.wait(lock, [&] {
+  const auto told = told_;
+  const auto decided = [&] {
     return stopping_ || table.frozen || std::find(may_load_.begin(), may_load_.end(), me) != may_load_.end();
-  });
+  };
+  if (!changed_.wait_for(lock, kIdle, decided) && told_ == told) {
+    // The loop has nothing to say: on an idle source it would find out by itself, a good while later.
+    lock.unlock();
+    nudge();
+    lock.lock();
+  }
+  changed_.wait(lock, decided);
   std::erase(ready_, me);
   std::erase(may_load_, me);
   if (stopping_) throw Error(ErrorKind::interrupted, "interrupted", "start the command again to go on");
@@ -88,10 +114,25 @@ bool Backfill::wait_for_alignment(TableCopy& table, const Range& range, bool& pa
   return !table.frozen;
 }
 
+namespace {
+
+// What a loader waits for can be held by the applier, in a transaction that waits for the loader in turn: PostgreSQL
+// sees no deadlock in that.
+bool is_lock_wait(const Error& error) { return error.sqlstate() == "55P03" || error.sqlstate() == "40P01"; }
+
+}  // namespace
+
 // Before the fence another row, not yet caught up, can still have this unique value: later it will not. After it,
 // only if visibility was exchanged under another chunk as well, and never for long.
 bool Backfill::may_try_again(TableCopy& table, const Error& error, bool past_fence) const {
   constexpr int kMostViolations = 5;
+  if (is_lock_wait(error)) {
+    table.not_before = std::chrono::steady_clock::now() + std::chrono::milliseconds(200);
+    if (table.lock_waits++ % 100 == 0)
+      obs::warn("a chunk waited too long for a lock on the target, and is read again",
+                {{"table", table.route().label()}, {"why", error.message()}});
+    return true;
+  }
   if (error.sqlstate() != "23505" || !table.plan.at_aligned_moment) return false;
   return !past_fence || ++table.violations < kMostViolations;
 }
@@ -129,7 +170,9 @@ void Backfill::cut(Copier& copier, TableCopy& table, Range& range) {
 CopySteps Backfill::steps_for(TableCopy& table, Range& range, Reading& reading) {
   CopySteps steps;
   steps.announce = [&](const auto& look) { return reading.announced = announce(table, range, look); };
-  steps.wait_for_alignment = [&] { return wait_for_alignment(table, range, reading.past_fence); };
+  steps.wait_for_alignment = [&](const auto& nudge) {
+    return wait_for_alignment(table, range, reading.past_fence, nudge);
+  };
   steps.give_back = [&](const Bound& cut) {
     const std::lock_guard lock(mutex_);
     if (table.map.give_back(range, cut)) range.upper = cut;
@@ -154,6 +197,7 @@ void Backfill::copy_chunk(Copier& copier, TableCopy& table, Range range) {
       table.rows_copied += copied->rows;
       rows_since_ += copied->rows;
       table.violations = 0;
+      table.lock_waits = 0;
     } else if (reading.announced) {
       table.map.failed(range);
     }
@@ -172,7 +216,7 @@ void Backfill::copy_chunk(Copier& copier, TableCopy& table, Range range) {
     }
     copier.forget();
   }
-  // Not this chunk now: the slot's birth is too near, or a TRUNCATE is being passed.
+  // Not this chunk now: the slot's birth is too near, a TRUNCATE is being passed, or it waited for a lock.
   cancel_->sleep_for(std::chrono::milliseconds(20));
 }
 

@@ -4,6 +4,7 @@
 #include "recording.hpp"
 #include "signals.hpp"
 #include "text.hpp"
+#include "walign/stream.hpp"
 
 namespace walign::cli {
 
@@ -24,8 +25,8 @@ void drop(const Context& context, const config::Config& config, const Options& o
                 "drop it with pg_drop_replication_slot");
   }
   pg::Connection source(recording_connection(config, interrupt));
-  source::drop_slot(source, capture_slot(config));
-  context.io.out << "dropped slot " << capture_slot(config) << "\n";
+  source::drop_slot(source, stream::capture_slot(config));
+  context.io.out << "dropped slot " << stream::capture_slot(config) << "\n";
 }
 
 void show(obs::Progress& progress, const source::CaptureProgress& done) {
@@ -63,7 +64,7 @@ int capture(Context& context, const Options& options) {
   obs::info("captured", {{"lsn", done.position}, {"transactions", done.transactions}, {"bytes", done.bytes}});
   if (options.slot.slot.empty()) {
     obs::info("the slot keeps WAL for the next capture; when there will be none: walign capture --drop-slot",
-              {{"slot", capture_slot(config)}});
+              {{"slot", stream::capture_slot(config)}});
   }
   signals.interrupt().throw_if_raised();
   return 0;

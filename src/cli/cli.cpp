@@ -15,16 +15,18 @@ namespace walign::cli {
 
 namespace {
 
-constexpr AddCommand kCommands[] = {add_preflight, add_plan,        add_run,          add_status, add_pause,
-                                    add_resume,    add_checkpoints, add_dead_letters, add_config, add_remove};
+constexpr AddCommand kCommands[] = {add_preflight, add_plan,   add_run,         add_status,       add_verify,
+                                    add_pause,     add_resume, add_checkpoints, add_dead_letters, add_capture,
+                                    add_events,    add_config, add_remove};
 
 constexpr const char* kExample =
     "Example:\n"
     "  walign preflight && walign run     check both servers, then stream until stopped\n"
     "  walign status --watch              in another terminal\n"
     "\n"
-    "Exit status: 0 done; 1 failed; 2 wrong usage or configuration; 3 a precondition does not hold; 130 "
-    "interrupted.\n"
+    "Exit status: 0 done; 1 failed; 2 wrong usage or configuration; 3 a precondition does not hold; 4 verify "
+    "found "
+    "differences; 130 interrupted.\n"
     "Each command has a --help of its own. The options above may stand behind the command too.";
 
 void add_globals(CLI::App& app, Context& context) {

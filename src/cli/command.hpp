@@ -34,6 +34,7 @@ using AddCommand = void (*)(CLI::App& parent, Context& context);
 void add_run(CLI::App& parent, Context& context);
 void add_preflight(CLI::App& parent, Context& context);
 void add_plan(CLI::App& parent, Context& context);
+void add_verify(CLI::App& parent, Context& context);
 void add_status(CLI::App& parent, Context& context);
 void add_checkpoints(CLI::App& parent, Context& context);
 void add_dead_letters(CLI::App& parent, Context& context);
@@ -41,6 +42,8 @@ void add_pause(CLI::App& parent, Context& context);
 void add_resume(CLI::App& parent, Context& context);
 void add_config(CLI::App& parent, Context& context);
 void add_remove(CLI::App& parent, Context& context);
+void add_capture(CLI::App& parent, Context& context);
+void add_events(CLI::App& parent, Context& context);
 
 // A command that does something; `options` are filled when `act` is called.
 template <class Options>

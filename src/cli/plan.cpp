@@ -57,6 +57,15 @@ std::string script(const config::Config& config, const stream::Plan& plan) {
     out += statement_comment("UPDATE", table.update_sql);
     out += statement_comment("DELETE", table.delete_sql);
   }
+  out +=
+      "\n-- After a cutover, what it writes on the source: $1, $2, ... are arrays of the target's values.\n";
+  for (const auto& table : plan.tables) {
+    if (table.back.insert_sql.empty()) continue;
+    out += cat("\n-- ", printable(table.target), " -> ", printable(table.source), "\n");
+    out += statement_comment("INSERT", table.back.insert_sql);
+    out += statement_comment("UPDATE", table.back.update_sql);
+    out += statement_comment("DELETE", table.back.delete_sql);
+  }
   return out;
 }
 
@@ -90,11 +99,36 @@ std::string chunks_text(const stream::Plan::Table& table) {
              join(table.copy.key, ", "));
 }
 
+// Whether and how the table comes back after a cutover.
+std::string back_text(const stream::Plan::Table::Back& back) {
+  if (back.one_way) return "  way back: none (one_way); the table is copied again after a rollback\n";
+  std::string out;
+  for (const auto& why : back.why_not) out += cat("    ", one_line(why), "\n");
+  if (!out.empty()) return cat("  way back: none\n", out);
+  out = "  way back\n";
+  Table columns;
+  for (const auto& [name, expression] : back.columns) columns.add({name, "<-", expression});
+  out += columns.text(4);
+  Table facts;
+  if (!back.filter.empty()) facts.add({"of rows", back.filter});
+  if (!back.by_default.empty()) facts.add({"by default", join(back.by_default, ", ")});
+  if (!back.not_carried.empty()) facts.add({"not carried", join(back.not_carried, ", ")});
+  if (!back.drawn_key.empty()) facts.add({"new keys", back.drawn_key});
+  out += facts.text(4);
+  for (const auto& risk : back.risks) out += cat("    ", one_line(risk), "\n");
+  return out;
+}
+
+std::string time_text(const stream::Plan::Table& table) {
+  return table.copy_seconds ? cat("about ", seconds_text(*table.copy_seconds)) : std::string("not known");
+}
+
 std::string table_text(const stream::Plan::Table& table) {
   std::string out = cat(printable(table.source), " -> ", printable(table.target), "\n");
   Table facts;
   facts.add({"rows", rows_text(table)});
   facts.add({"chunks", chunks_text(table)});
+  facts.add({"time", time_text(table)});
   facts.add({"copied", copied_text(table.copy)});
   facts.add({"key", table.key.empty() ? "none: takes inserts only" : join(table.key, ", ")});
   facts.add({"filter", table.filter.empty() ? "none: every row" : table.filter});
@@ -106,41 +140,75 @@ std::string table_text(const stream::Plan::Table& table) {
   out += columns.text(4);
   if (!table.risks.empty()) out += "  risks\n";
   for (const auto& risk : table.risks) out += cat("    ", printable(risk), "\n");
-  return out;
+  out += "  locks\n";
+  for (const auto& lock : table.locks) out += cat("    ", lock, "\n");
+  return out + back_text(table.back);
 }
 
 std::string text(const config::Config& config, const stream::Plan& plan) {
   std::string out = cat("On the source, ", pg::describe_conninfo(config.source), ":\n", list(plan.on_source),
                         "On the target, ", pg::describe_conninfo(config.target), ":\n", list(plan.on_target));
   for (const auto& table : plan.tables) out += cat("\n", table_text(table));
+  out += cat(
+      "\nCopying takes ",
+      plan.copy_seconds ? cat("about ", seconds_text(*plan.copy_seconds)) : std::string("a time not known"),
+      ", reckoned, not measured: ", plan.assumed, ".\n");
   return out + "\nNothing was changed. walign run does this; walign plan --sql has every statement.\n";
+}
+
+Json or_null(const std::string& text) { return text.empty() ? Json() : Json(text); }
+Json or_null(const std::optional<double>& number) { return number ? Json(*number) : Json(); }
+
+Json columns_json(const std::vector<std::pair<std::string, std::string>>& columns) {
+  Json out = Json::array();
+  for (const auto& [name, expression] : columns) out.push_back({{"name", name}, {"expression", expression}});
+  return out;
+}
+
+Json back_json(const stream::Plan::Table::Back& back) {
+  return {{"exists", !back.one_way && back.why_not.empty()},
+          {"one_way", back.one_way},
+          {"why_not", back.why_not},
+          {"columns", columns_json(back.columns)},
+          {"by_default", back.by_default},
+          {"not_carried", back.not_carried},
+          {"risks", back.risks},
+          {"filter", or_null(back.filter)},
+          {"drawn_key", or_null(back.drawn_key)},
+          {"insert_sql", or_null(back.insert_sql)},
+          {"update_sql", or_null(back.update_sql)},
+          {"delete_sql", or_null(back.delete_sql)}};
 }
 
 Json json(const stream::Plan& plan) {
   Json tables = Json::array();
   for (const auto& t : plan.tables) {
-    Json columns = Json::array();
-    for (const auto& [name, expression] : t.columns)
-      columns.push_back({{"name", name}, {"expression", expression}});
     tables.push_back({{"source", t.source},
                       {"target", t.target},
-                      {"columns", columns},
+                      {"columns", columns_json(t.columns)},
                       {"key", t.key},
-                      {"filter", t.filter.empty() ? Json() : Json(t.filter)},
+                      {"filter", or_null(t.filter)},
                       {"reads", t.reads},
                       {"risks", t.risks},
-                      {"estimated_rows", t.estimated_rows ? Json(*t.estimated_rows) : Json()},
+                      {"locks", t.locks},
+                      {"estimated_rows", or_null(t.estimated_rows)},
                       {"bytes", t.bytes},
                       {"chunks", t.chunks},
                       {"rows_per_chunk", t.copy.key.empty() ? Json() : Json(t.rows_per_chunk)},
                       {"chunk_key", t.copy.key},
                       {"piped", t.copy.piped},
                       {"at_aligned_moment", t.copy.at_aligned_moment},
+                      {"copy_seconds", or_null(t.copy_seconds)},
+                      {"way_back", back_json(t.back)},
                       {"insert_sql", t.insert_sql},
-                      {"update_sql", t.update_sql.empty() ? Json() : Json(t.update_sql)},
-                      {"delete_sql", t.delete_sql.empty() ? Json() : Json(t.delete_sql)}});
+                      {"update_sql", or_null(t.update_sql)},
+                      {"delete_sql", or_null(t.delete_sql)}});
   }
-  return {{"on_source", plan.on_source}, {"on_target", plan.on_target}, {"tables", tables}};
+  return {{"on_source", plan.on_source},
+          {"on_target", plan.on_target},
+          {"tables", tables},
+          {"copy_seconds", or_null(plan.copy_seconds)},
+          {"copy_seconds_assume", plan.assumed}};
 }
 
 // A role that may not make the publication itself is told to look here for the statement: that alone is no reason to
@@ -165,7 +233,8 @@ stream::Prepared prepare_for_plan(Context& context, const config::Config& config
 int show_plan(Context& context, const Options& options) {
   const auto config = context.load();
   const Signals signals;
-  const auto plan = stream::plan(config, prepare_for_plan(context, config, signals.interrupt()));
+  const auto prepared = prepare_for_plan(context, config, signals.interrupt());
+  const auto plan = stream::plan(config, prepared, stream::ways_back(config, prepared, &signals.interrupt()));
   if (options.json) {
     print_json(context, json(plan));
   } else {

@@ -39,32 +39,48 @@ std::string indented(std::string_view text, const std::string& before) {
   return out;
 }
 
-// A server that cannot be reached, or does not let us in, is a check that failed.
-mapping::Findings look(const config::Config& config, const Interrupt& interrupt) {
+struct Seen {
+  mapping::Findings findings;
+  bool forward = false;  // all that `run` needs holds; what fails is of the way back
+};
+
+// The way back is looked at where the way there is clear. A server that cannot be reached, or does not let us in, is a
+// check that failed.
+Seen look(const config::Config& config, const Interrupt& interrupt) {
   try {
-    return stream::prepare(config, &interrupt).findings;
+    const auto prepared = stream::prepare(config, &interrupt);
+    if (mapping::any_failed(prepared.findings)) return {prepared.findings, false};
+    Seen seen{prepared.findings, true};
+    const auto back = stream::ways_back(config, prepared, &interrupt).findings;
+    seen.findings.insert(seen.findings.end(), back.begin(), back.end());
+    return seen;
   } catch (const Error& error) {
     const bool of_a_server = error.kind() == ErrorKind::connection ||
                              error.kind() == ErrorKind::precondition ||
                              error.kind() == ErrorKind::transient || error.kind() == ErrorKind::query;
     if (!of_a_server) throw;
-    return {{Level::fail, "connection", error.message(), error.hint()}};
+    return {{{Level::fail, "connection", error.message(), error.hint()}}, false};
   }
+}
+
+const char* verdict(const Seen& seen) {
+  if (!mapping::any_failed(seen.findings)) return "ready for walign run";
+  return seen.forward ? "walign run would work, and no cutover: there is no way back; nothing was changed"
+                      : "walign run would refuse; nothing was changed";
 }
 
 int preflight(Context& context, const Options& options) {
   const auto config = context.load();
   const Signals signals;
-  const auto findings = look(config, signals.interrupt());
+  const auto seen = look(config, signals.interrupt());
+  const auto& findings = seen.findings;
   const bool failed = mapping::any_failed(findings);
   if (options.json) {
     print_json(context, findings_json(findings));
   } else {
     context.io.out << findings_text(findings) << "\n"
                    << count(findings, Level::ok) << " ok, " << count(findings, Level::warn) << " warn, "
-                   << count(findings, Level::fail) << " FAIL: "
-                   << (failed ? "walign run would refuse; nothing was changed" : "ready for walign run")
-                   << "\n";
+                   << count(findings, Level::fail) << " FAIL: " << verdict(seen) << "\n";
   }
   return failed ? exit_status(ErrorKind::precondition) : 0;
 }

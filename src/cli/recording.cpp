@@ -17,8 +17,6 @@ void add_slot_choice(CLI::App* command, SlotChoice& choice) {
       ->type_name("NAME");
 }
 
-std::string capture_slot(const config::Config& config) { return cat(config.stream_name(), "_capture"); }
-
 pg::ConnectionOptions recording_connection(const config::Config& config, const Interrupt& interrupt) {
   pg::ConnectionOptions options;
   options.conninfo = config.source;
@@ -65,7 +63,7 @@ source::SlotOptions choose_slot(const config::Config& config, const SlotChoice& 
   source::SlotOptions out;
   out.connection = recording_connection(config, interrupt);
   out.publications = choose_publications(config, source, choice.publications);
-  out.slot = choice.slot.empty() ? capture_slot(config) : choice.slot;
+  out.slot = choice.slot.empty() ? stream::capture_slot(config) : choice.slot;
   auto slot = source::read_slot(source, out.slot);
   if (!slot && !choice.slot.empty()) {
     throw Error(ErrorKind::precondition, cat("the source has no slot ", out.slot),

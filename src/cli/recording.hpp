@@ -16,9 +16,6 @@ struct SlotChoice {
 // Adds --slot and --publication.
 void add_slot_choice(CLI::App* command, SlotChoice& choice);
 
-// The slot's name where none was chosen.
-std::string capture_slot(const config::Config& config);
-
 // How to read that slot from where it stands. Makes the migration's own where it is not there. Throws
 // Error(precondition) where a publication is missing, or a slot that was named.
 source::SlotOptions choose_slot(const config::Config& config, const SlotChoice& choice,

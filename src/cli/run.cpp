@@ -11,6 +11,7 @@
 #include "text.hpp"
 #include "walign/backfill.hpp"
 #include "walign/service.hpp"
+#include "walign/verify.hpp"
 
 namespace walign::cli {
 
@@ -144,9 +145,10 @@ int run(Context& context, const Options& options) {
   sidecar_options.stop = &signals.interrupt();
   sidecar_options.metrics = &metrics;
   const auto backfill = backfill::make(options.no_backfill);
-  sidecar_options.companions = {backfill.get()};
+  const auto verifier = verify::make(backfill.get());
+  sidecar_options.companions = {verifier.get(), backfill.get()};
   stream::Sidecar sidecar(std::move(sidecar_options));  // holds the state directory from here on
-  const auto handlers = service::handlers_of(sidecar, metrics, config);
+  const auto handlers = service::handlers_of(sidecar, metrics, config, verifier.get());
   const service::ControlServer control(config.state, handlers);
   std::optional<service::HttpServer> http;
   if (!config.http.empty()) {

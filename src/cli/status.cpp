@@ -122,14 +122,22 @@ std::string copied(const Json& table) {
   return cat(rows, " of about ", value(table, "/rows_estimated"));
 }
 
+// What the last verification found; a dash where there was none.
+std::string verified(const Json& table) {
+  const std::string differences = value(table, "/differences");
+  if (differences.empty()) return "-";
+  return differences == "0" ? "equal" : cat(differences, " differ");
+}
+
 std::string tables(const Json& status) {
-  Table out(
-      {"source", "target", "state", "copied", "decoded", "applied", "filtered", "dropped", "dead letters"});
-  out.right({3, 4, 5, 6, 7, 8});
+  Table out({"source", "target", "state", "copied", "decoded", "applied", "filtered", "dropped",
+             "dead letters", "verified", "dirty keys"});
+  out.right({3, 4, 5, 6, 7, 8, 10});
   for (const auto& table : status.at("tables")) {
     out.add({value(table, "/source"), value(table, "/target"), value(table, "/state"), copied(table),
              value(table, "/books/decoded"), value(table, "/books/applied"), value(table, "/books/filtered"),
-             value(table, "/books/dropped"), value(table, "/books/dead_letters")});
+             value(table, "/books/dropped"), value(table, "/books/dead_letters"), verified(table),
+             or_dash(value(table, "/dirty_keys"))});
   }
   return status.at("tables").empty() ? "" : cat("\n", out.text());
 }

@@ -161,14 +161,28 @@ std::vector<std::string> take_guards_down(pg::Connection& server, const FenceId&
 std::vector<std::string> take_all_guards_down(pg::Connection& server, const std::string& migration,
                                               Millis patience);
 
+// ------------------------------------------------------------------------------------------- figures
+
+// What the triggers have seen since the last reset_traffic(), by this server's clock; statements that were rolled back
+// afterwards included. For the report.
+struct Traffic {
+  std::int64_t refused = 0;                      // statements
+  std::optional<std::int64_t> first_refused_us;  // since 1970
+  std::optional<std::int64_t> first_passed_us;   // since 1970: a write that met a trigger and an open row
+};
+Traffic traffic(pg::Connection& server, const FenceId& id);
+void reset_traffic(pg::Connection& server, const FenceId& id);
+
 // ------------------------------------------------------------------------------------------- opening
 
 // Step 7 in two parts, so that everything that can fail has been tried before the giver is sealed. The connection is
 // in a transaction that holds the taker's row as long as this lives.
 class Opening {
  public:
-  // `stream`: of walign.stream on the taker's server; `row`: as the taker's row must be (CLOSED).
-  Opening(pg::Connection& taker, FenceId id, FenceRow row, std::string stream, Millis timeout);
+  // `stream`: of walign.stream on the taker's server; `row`: as the taker's row must be (CLOSED). `max_idle`: the
+  // server ends the session, and the transaction with it, when nothing comes for so long.
+  Opening(pg::Connection& taker, FenceId id, FenceRow row, std::string stream, Millis timeout,
+          Millis max_idle = Millis(5'000));
   ~Opening();  // rolls back
   Opening(const Opening&) = delete;
   Opening& operator=(const Opening&) = delete;
@@ -179,7 +193,7 @@ class Opening {
   struct Opened {
     bool done = false;
     Lsn marker_lsn;  // below the open LSN
-    Lsn after_lsn;   // above it
+    Lsn after_lsn;   // above it; 0 where the connection went after the commit
   };
   // The point of no return: CLOSED to OPEN where the stream's position is at or past the fence LSN, in the same
   // statement; marker; COMMIT.

@@ -132,7 +132,7 @@ Fenced fence_table(pg::Connection& giver, const Guard& guard, const FenceRow& ro
   fenced.row = row;
   if (last) {
     fenced.row->state = RowState::fenced;
-    fenced.after_lsn = giver.exec("SELECT pg_catalog.pg_current_wal_insert_lsn()").lsn(0, 0);
+    fenced.after_lsn = end_of_wal(giver);
   }
   return fenced;
 }

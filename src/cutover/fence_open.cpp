@@ -20,12 +20,14 @@ WHERE f.migration = $1 AND f.side = $2 AND f.epoch = $3::pg_catalog.int8 AND f.s
 
 }  // namespace
 
-Opening::Opening(pg::Connection& taker, FenceId id, FenceRow row, std::string stream, Millis timeout)
+Opening::Opening(pg::Connection& taker, FenceId id, FenceRow row, std::string stream, Millis timeout,
+                 Millis max_idle)
     : taker_(taker), id_(std::move(id)), row_(row), stream_(std::move(stream)) {
   WALIGN_CHECK(row_.state == RowState::closed);
   const std::string side(side_name(id_.side));
   try {
-    taker_.exec(cat("BEGIN; SET LOCAL synchronous_commit = on; SET LOCAL lock_timeout = ", timeout.count()));
+    taker_.exec(cat("BEGIN; SET LOCAL synchronous_commit = on; SET LOCAL lock_timeout = ", timeout.count(),
+                    "; SET LOCAL idle_in_transaction_session_timeout = ", max_idle.count()));
     in_transaction_ = true;
     const auto r = taker_.query(
         cat("SELECT f.epoch = $3::pg_catalog.int8 AND f.state = 'CLOSED' AND f.owner = $4::pg_catalog.int8, "
@@ -74,7 +76,7 @@ Opening::Opened Opening::open() {
   in_transaction_ = false;
   commit_or_doubt(taker_, cat("opening the ", side_name(id_.side), " side"));
   opened.done = true;
-  opened.after_lsn = taker_.exec("SELECT pg_catalog.pg_current_wal_insert_lsn()").lsn(0, 0);
+  opened.after_lsn = end_of_wal(taker_);
   return opened;
 }
 

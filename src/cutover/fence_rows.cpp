@@ -1,6 +1,7 @@
 // Copyright the walign authors. SPDX-License-Identifier: Apache-2.0
 //
 // walign.fence: made, read, and changed by compare-and-set.
+#include "fence_counters.hpp"
 #include "fence_schema.hpp"
 #include "fence_transaction.hpp"
 
@@ -106,9 +107,11 @@ void remove_fence(pg::Connection& server, const std::string& migration) {
                 "they come down when nobody holds their tables; run again");
   }
   server.query("DELETE FROM walign.fence WHERE migration = $1", {migration});
+  for (const Side side : {Side::source, Side::target}) server.exec(drop_counters({migration, side}));
   if (server.exec("SELECT count(*) FROM walign.fence").integer(0, 0) == 0) {
     server.exec(
-        "DROP FUNCTION walign.guard(), walign.expect_fence(text, text, bigint, text, bigint), "
+        "DROP FUNCTION walign.count_write(text, text, boolean), walign.guard(), walign.expect_fence(text, "
+        "text, bigint, text, bigint), "
         "walign.guard_table(regclass, text, text, bigint, text), walign.reopen(text, boolean); "
         "DROP TABLE walign.fence");
     const auto others = server.exec(
@@ -140,6 +143,7 @@ bool insert_row(pg::Connection& server, const FenceId& id, const FenceRow& row) 
       "ON CONFLICT DO NOTHING",
       {id.migration, std::string(side_name(id.side)), cat(row.epoch), std::string(state_name(row.state)),
        cat(row.owner)});
+  server.exec(make_counters(id));
   transaction.commit("the first row of the fence");
   return r.affected() == 1;
 }

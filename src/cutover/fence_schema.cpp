@@ -21,8 +21,29 @@ CREATE TABLE IF NOT EXISTS walign.fence (
 // guard() reads its row twice: plainly, with the snapshot of the statement (or of the transaction, where that is
 // REPEATABLE READ: it must not pass on what it does not see); and locked, only after the lease. Whoever finds the row
 // busy then is refused, since waiting for the seal with a table's lock held would be a deadlock in the making.
+// The owner of a fenced table may execute it: a new partition gets a trigger of its own, made by whoever makes the
+// partition. What that permits is a trigger that refuses.
 // The sub-block turns "changed since your snapshot" into the refusal that it is.
+// count_write() keeps the report's figures where an aborted transaction does not take them back: in sequences. They
+// are named like the migration and the side ("walign_users_s_refused"), and made with the row.
 const char* const kFenceFunctions = R"(
+CREATE OR REPLACE FUNCTION walign.count_write(its_migration text, its_side text, passed boolean) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  prefix constant text := its_migration || '_' || pg_catalog.left(its_side, 1);
+  now_us constant bigint := extract(epoch FROM pg_catalog.clock_timestamp()) * 1000000;
+  refused constant regclass := pg_catalog.to_regclass(pg_catalog.format('walign.%I', prefix || '_refused'));
+  first_at constant regclass := pg_catalog.to_regclass(
+    pg_catalog.format('walign.%I', prefix || CASE WHEN passed THEN '_passed' ELSE '_first' END));
+BEGIN
+  IF NOT passed AND refused IS NOT NULL THEN
+    PERFORM pg_catalog.nextval(refused);
+  END IF;
+  IF first_at IS NOT NULL AND pg_catalog.pg_sequence_last_value(first_at) IS NULL THEN
+    PERFORM pg_catalog.setval(first_at, now_us);
+  END IF;
+END $$;
+
 CREATE OR REPLACE FUNCTION walign.guard() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -35,6 +56,9 @@ DECLARE
 BEGIN
   SELECT f.* INTO seen FROM walign.fence f WHERE f.migration = its_migration AND f.side = its_side;
   IF seen.state = 'OPEN' AND seen.epoch >= its_epoch THEN
+    IF TG_LEVEL = 'STATEMENT' THEN
+      PERFORM walign.count_write(its_migration, its_side, true);
+    END IF;
     RETURN NULL;
   END IF;
   IF seen.state IN ('FENCING', 'FENCED') AND seen.lease_until < pg_catalog.clock_timestamp() THEN
@@ -45,12 +69,14 @@ BEGIN
       IF FOUND THEN
         UPDATE walign.fence f SET state = 'OPEN', lease_until = NULL, changed_at = pg_catalog.clock_timestamp()
         WHERE f.migration = its_migration AND f.side = its_side;
+        PERFORM walign.count_write(its_migration, its_side, true);
         RETURN NULL;
       END IF;
     EXCEPTION WHEN serialization_failure THEN
       NULL;
     END;
   END IF;
+  PERFORM walign.count_write(its_migration, its_side, false);
   what := CASE
     WHEN seen.state = 'OPEN' THEN 'the transaction began before writes came back here: begin it again'
     WHEN seen.state IN ('FENCING', 'FENCED') THEN pg_catalog.format(
@@ -87,11 +113,15 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   relation regclass;
   kind "char";
+  table_owner constant regrole := (SELECT c.relowner FROM pg_catalog.pg_class c WHERE c.oid = root);
   runs constant text := pg_catalog.format(
     'WHEN (pg_catalog.current_setting(''walign.pass'', true) IS DISTINCT FROM %L OR session_user <> %L) '
     'EXECUTE FUNCTION walign.guard(%L, %L, %L, %L)',
     its_migration, session_user, its_migration, its_side, its_epoch, write_to);
 BEGIN
+  IF NOT pg_catalog.has_function_privilege(table_owner, 'walign.guard()', 'EXECUTE') THEN
+    EXECUTE pg_catalog.format('GRANT EXECUTE ON FUNCTION walign.guard() TO %s', table_owner);
+  END IF;
   EXECUTE pg_catalog.format('CREATE OR REPLACE TRIGGER %I AFTER INSERT OR UPDATE OR DELETE ON %s FOR EACH ROW %s',
                             its_migration || '_row', root, runs);
   EXECUTE pg_catalog.format('ALTER TABLE %s ENABLE ALWAYS TRIGGER %I', root, its_migration || '_row');
@@ -141,8 +171,9 @@ BEGIN
                            giver.epoch + 1);
 END $$;
 
-REVOKE ALL ON FUNCTION walign.guard(), walign.expect_fence(text, text, bigint, text, bigint),
-  walign.guard_table(regclass, text, text, bigint, text), walign.reopen(text, boolean) FROM PUBLIC;
+REVOKE ALL ON FUNCTION walign.count_write(text, text, boolean), walign.guard(),
+  walign.expect_fence(text, text, bigint, text, bigint), walign.guard_table(regclass, text, text, bigint, text),
+  walign.reopen(text, boolean) FROM PUBLIC;
 )";
 
 }  // namespace walign::cutover

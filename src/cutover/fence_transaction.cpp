@@ -6,7 +6,9 @@ namespace walign::cutover {
 namespace {
 
 std::string opening_words(const Waits& waits) {
-  std::string sql = "BEGIN; SET LOCAL synchronous_commit = on; ";
+  std::string sql =
+      cat("BEGIN; SET LOCAL synchronous_commit = on; SET LOCAL idle_in_transaction_session_timeout = ",
+          kMaxIdle.count(), "; ");
   if (waits.lock > Millis(0)) sql += cat("SET LOCAL lock_timeout = ", waits.lock.count(), "; ");
   if (waits.statement > Millis(0))
     sql += cat("SET LOCAL statement_timeout = ", waits.statement.count(), "; ");
@@ -53,6 +55,14 @@ void FenceTransaction::commit(const std::string& doing, const std::string& last)
 void FenceTransaction::rollback() {
   open_ = false;
   server_.exec("ROLLBACK");
+}
+
+Lsn end_of_wal(pg::Connection& server) noexcept {
+  try {
+    return server.exec("SELECT pg_catalog.pg_current_wal_insert_lsn()").lsn(0, 0);
+  } catch (const std::exception&) {  // as the header says
+    return {};
+  }
 }
 
 void commit_or_doubt(pg::Connection& server, const std::string& doing) {

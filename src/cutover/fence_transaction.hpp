@@ -8,6 +8,9 @@
 
 namespace walign::cutover {
 
+// The server ends a transaction that its client has stalled in (record.hpp, rule 4).
+inline constexpr Millis kMaxIdle{5'000};
+
 struct Waits {
   Millis lock{0};                // 0: without end
   Millis statement{0};           // 0: without end
@@ -30,6 +33,9 @@ class FenceTransaction {
   pg::Connection& server_;
   bool open_ = true;
 };
+
+// 0 where the connection went: what was committed before is no less committed.
+Lsn end_of_wal(pg::Connection& server) noexcept;
 
 // COMMIT, and what a lost answer to it means.
 void commit_or_doubt(pg::Connection& server, const std::string& doing);

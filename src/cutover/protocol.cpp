@@ -75,8 +75,7 @@ Phase take_up(const Rows& rows, bool in_time, const StepTable& table) {
     case Way::stream: return Streaming{restart.giver, rows};
     case Way::reopen: return enter(Step::reopen, attempt, table);
     // Where the table was given the other order (a test of the test), backing out begins as it says.
-    case Way::back_out:
-      return follow(row_of(table, Step::drain).given_up, attempt, table);
+    case Way::back_out: return follow(row_of(table, Step::drain).given_up, attempt, table);
     case Way::drain: return enter(Step::drain, attempt, table);
     case Way::switch_over: return enter(Step::switch_over, attempt, table);
     case Way::stop: break;
@@ -166,7 +165,8 @@ Restart after_restart(const Rows& rows, bool in_time) {
     const RowKey& takes = rows.at(other(giver));
     for (const RestartRow& row : kAfterRestart) {
       if (!row.giver.has(gives.state) || !row.taker.has(takes.state)) continue;
-      const bool fits = row.epochs == Epochs::any || (row.epochs == Epochs::same && takes.epoch == gives.epoch) ||
+      const bool fits = row.epochs == Epochs::any ||
+                        (row.epochs == Epochs::same && takes.epoch == gives.epoch) ||
                         (row.epochs == Epochs::taker_higher && takes.epoch > gives.epoch) ||
                         (row.epochs == Epochs::taker_not_lower && takes.epoch >= gives.epoch);
       if (fits) return {in_time ? row.in_time : row.too_late, giver};

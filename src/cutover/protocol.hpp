@@ -25,7 +25,7 @@
 #include <initializer_list>
 #include <variant>
 
-#include "cutover/record.hpp"
+#include "record.hpp"
 
 namespace walign::cutover {
 
@@ -107,8 +107,9 @@ class States {
 
 struct StepRow {
   Step step;
-  Which row;       // whose row it locks
-  States finds;    // the states it may be known to have; the compare-and-set demands the known one, and its epoch
+  Which row;  // whose row it locks
+  States
+      finds;  // the states it may be known to have; the compare-and-set demands the known one, and its epoch
   States writes;   // the state it gets (epoch: the attempt's), if any
   Then done;       // it was done
   Then refused;    // the row is not as known; a gate does not hold; a proof or a hook failed
@@ -131,34 +132,42 @@ using StepTable = std::array<StepRow, kStepCount>;
 //  sequences     greatest of both + margin; may be repeated
 //  before_open   the operator's hook: smoke test
 //  hold          the taker's row locked, found CLOSED at the epoch, position at or past the fence LSN, all checks
-//  seal          (epoch, SEALED), flushed here and on connected standbys; no lease from here on
-//  freeze        apply towards the taker stops
+//  seal          (epoch, SEALED), flushed; no lease from here on
+//  freeze        apply towards the taker stops; the giver's connected standbys have the seal, whoever sealed it
 //  open          (epoch, OPEN) where the position is at or past the fence LSN, in one statement; marker; COMMIT.
 //                The point of no return
 //  switch_over   the operator's hook; may run twice. Failed: cut over all the same, exit 7
 //  abort         (epoch, ABORTED): from here `open` can no longer win
 //  reopen        (epoch, OPEN)
-// clang-format off
-inline constexpr StepTable kSteps{{
-  // step             row            finds                                              writes                done                    refused          no answer  given up
-  {Step::gate,        Which::none,   {},                                                {},                   go(Step::before_fence), kRest,           kRest,     kRest},
-  {Step::before_fence, Which::none,  {},                                                {},                   go(Step::raise),        kRest,           kRest,     kRest},
-  {Step::raise,       Which::taker,  {RowState::closed, RowState::aborted, RowState::sealed}, {RowState::closed}, go(Step::fencing),  kLook,           kLook,     kRest},
-  {Step::fencing,     Which::giver,  {RowState::open},                                  {RowState::fencing},  go(Step::tables),       kLook,           kLook,     kLook},
-  {Step::tables,      Which::giver,  {RowState::fencing},                               {RowState::fenced},   go(Step::drain),        kLook,           kLook,     go(Step::abort)},
-  {Step::drain,       Which::none,   {},                                                {},                   go(Step::prove),        go(Step::abort), kLook,     go(Step::abort)},
-  {Step::prove,       Which::none,   {},                                                {},                   go(Step::sequences),    go(Step::abort), kLook,     go(Step::abort)},
-  {Step::sequences,   Which::none,   {},                                                {},                   go(Step::before_open),  go(Step::abort), kLook,     go(Step::abort)},
-  {Step::before_open, Which::none,   {},                                                {},                   go(Step::hold),         go(Step::abort), kLook,     go(Step::abort)},
-  {Step::hold,        Which::taker,  {RowState::closed},                                {},                   go(Step::seal),         kLook,           kLook,     go(Step::abort)},
-  {Step::seal,        Which::giver,  {RowState::fenced},                                {RowState::sealed},   go(Step::freeze),       kLook,           kLook,     go(Step::abort)},
-  {Step::freeze,      Which::none,   {},                                                {},                   go(Step::open),         go(Step::abort), kLook,     go(Step::abort)},
-  {Step::open,        Which::taker,  {RowState::closed},                                {RowState::open},     go(Step::switch_over),  kLook,           kLook,     go(Step::abort)},
-  {Step::switch_over, Which::none,   {},                                                {},                   kRest,                  kRest,           kRest,     kRest},
-  {Step::abort,       Which::taker,  {RowState::closed},                                {RowState::aborted},  go(Step::reopen),       kLook,           kLook,     kNever},
-  {Step::reopen,      Which::giver,  {RowState::fencing, RowState::fenced, RowState::sealed}, {RowState::open}, kRest,                kLook,           kLook,     kNever},
-}};
-// clang-format on
+constexpr StepTable steps_of_cutover() {
+  using S = Step;
+  using R = RowState;
+  using enum Which;
+  constexpr Then rest = kRest, look = kLook, never = kNever, back = go(S::abort);
+  // clang-format off
+  return {{
+    // step           row    finds                               writes        done           refused/no answer/given up
+    {S::gate,         none,  {},                                 {},           go(S::before_fence), rest, rest, rest},
+    {S::before_fence, none,  {},                                 {},           go(S::raise),        rest, rest, rest},
+    {S::raise,        taker, {R::closed, R::aborted, R::sealed}, {R::closed},  go(S::fencing),      look, look, rest},
+    {S::fencing,      giver, {R::open},                          {R::fencing}, go(S::tables),       look, look, look},
+    {S::tables,       giver, {R::fencing},                       {R::fenced},  go(S::drain),        look, look, back},
+    {S::drain,        none,  {},                                 {},           go(S::prove),        back, look, back},
+    {S::prove,        none,  {},                                 {},           go(S::sequences),    back, look, back},
+    {S::sequences,    none,  {},                                 {},           go(S::before_open),  back, look, back},
+    {S::before_open,  none,  {},                                 {},           go(S::hold),         back, look, back},
+    {S::hold,         taker, {R::closed},                        {},           go(S::seal),         look, look, back},
+    {S::seal,         giver, {R::fenced},                        {R::sealed},  go(S::freeze),       look, look, back},
+    {S::freeze,       none,  {},                                 {},           go(S::open),         back, look, back},
+    {S::open,         taker, {R::closed},                        {R::open},    go(S::switch_over),  look, look, back},
+    {S::switch_over,  none,  {},                                 {},           rest,                rest, rest, rest},
+    {S::abort,        taker, {R::closed},                        {R::aborted}, go(S::reopen),       look, look, never},
+    {S::reopen,       giver, {R::fencing, R::fenced, R::sealed}, {R::open},    rest,                look, look, never},
+  }};
+  // clang-format on
+}
+inline constexpr StepTable kSteps = steps_of_cutover();
+
 constexpr const StepRow& row_of(const StepTable& table, Step step) {
   return table[static_cast<std::size_t>(step)];
 }
@@ -184,17 +193,25 @@ struct RestartRow {
   Way in_time;   // there is still time in this attempt
   Way too_late;  // out of time, cancelled, or `recover`, which has nobody to drain
 };
-// clang-format off
-inline constexpr std::array<RestartRow, 7> kAfterRestart{{
-  {{RowState::open},                                         {RowState::closed, RowState::aborted}, Epochs::any,             Way::stream,      Way::stream},
-  {{RowState::sealed},                                       {RowState::open},                      Epochs::same,            Way::switch_over, Way::switch_over},
-  {{RowState::fencing, RowState::fenced, RowState::sealed},  {RowState::aborted},                   Epochs::taker_not_lower, Way::reopen,      Way::reopen},
-  {{RowState::fencing, RowState::fenced, RowState::sealed},  {RowState::closed},                    Epochs::taker_higher,    Way::reopen,      Way::reopen},
-  {{RowState::fencing},                                      {RowState::closed},                    Epochs::same,            Way::back_out,    Way::back_out},
-  {{RowState::fenced},                                       {RowState::closed},                    Epochs::same,            Way::drain,       Way::back_out},
-  {{RowState::sealed},                                       {RowState::closed},                    Epochs::same,            Way::drain,       Way::back_out},
-}};
-// clang-format on
+constexpr std::array<RestartRow, 7> ways_after_restart() {
+  using R = RowState;
+  using W = Way;
+  using enum Epochs;
+  // clang-format off
+  return {{
+    // giver                             taker                    epochs           in time         too late
+    {{R::open},                          {R::closed, R::aborted}, any,             W::stream,      W::stream},
+    {{R::sealed},                        {R::open},               same,            W::switch_over, W::switch_over},
+    {{R::fencing, R::fenced, R::sealed}, {R::aborted},            taker_not_lower, W::reopen,      W::reopen},
+    {{R::fencing, R::fenced, R::sealed}, {R::closed},             taker_higher,    W::reopen,      W::reopen},
+    {{R::fencing},                       {R::closed},             same,            W::back_out,    W::back_out},
+    {{R::fenced},                        {R::closed},             same,            W::drain,       W::back_out},
+    {{R::sealed},                        {R::closed},             same,            W::drain,       W::back_out},
+  }};
+  // clang-format on
+}
+inline constexpr std::array<RestartRow, 7> kAfterRestart = ways_after_restart();
+
 struct Restart {
   Way way = Way::stop;
   Side giver = Side::source;
@@ -274,8 +291,8 @@ struct HumanSays {  // that this side's server is gone for ever
   Side gone = Side::source;
 };
 }  // namespace fact
-using Fact = std::variant<fact::Asked, fact::LookAgain, fact::RowIs, fact::NoRow, fact::NewTimeline, fact::Done,
-                          fact::Refused, fact::NoAnswer, fact::GivenUp, fact::HumanSays>;
+using Fact = std::variant<fact::Asked, fact::LookAgain, fact::RowIs, fact::NoRow, fact::NewTimeline,
+                          fact::Done, fact::Refused, fact::NoAnswer, fact::GivenUp, fact::HumanSays>;
 
 // A fact that cannot come of a phase's action is Error(bug).
 Phase step(const Phase& phase, const Fact& fact, const StepTable& table = kSteps);

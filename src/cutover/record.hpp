@@ -16,7 +16,10 @@
 //     over two servers, which nobody sees.)
 //  3. The raise sets fence_lsn to NULL. The applier that passes a marker writes fence_lsn into the taker's row
 //     only where the row is at (the marker's epoch, CLOSED): a late marker of a dead attempt proves nothing.
-//  4. A side that a human opens alone, the other being gone for ever (walign.reopen), gets epoch + 1.
+//  4. Every transaction that locks a row has idle_in_transaction_session_timeout (at most max_pause): the server itself
+//     ends that of an instance that has stalled. Without it nobody could ever read the row again, since ending the old
+//     sessions at a start does not reach a lock that a stalled instance takes after it (the simulation found this).
+//  5. A side that a human opens alone, the other being gone for ever (walign.reopen), gets epoch + 1.
 #pragma once
 
 #include "walign/base.hpp"

@@ -41,6 +41,23 @@ void read_values(Reader& reader, const Node& node, ColumnRule& rule) {
   }
 }
 
+// One expression, or a map from source columns to theirs.
+void read_reverse(Reader& reader, const Node& node, ColumnRule& rule) {
+  if (node.kind != NodeKind::mapping) {
+    rule.reverse = reader.text_not_empty(node, "reverse");
+    return;
+  }
+  if (node.items.empty()) {
+    reader.problem(node.place, "reverse must be SQL or a map, not an empty one",
+                   "like { SOURCE_COLUMN: SQL }");
+  }
+  for (const auto& entry : reader.entries(node)) {
+    auto sql = reader.text_not_empty(*entry.value, "reverse");
+    if (entry.key->text.empty()) reader.problem(entry.key->place, "a column's name is empty");
+    if (sql) rule.reverse_columns.emplace_back(entry.key->text, std::move(*sql));
+  }
+}
+
 // Keys that only one kind of rule has.
 void refuse_beside(Reader& reader, const Fields& fields, std::string_view name, std::string_view owner) {
   if (fields.find(name) == nullptr || fields.find(owner) != nullptr) return;
@@ -63,7 +80,7 @@ void read_kind(Reader& reader, const Fields& fields, ColumnRule& rule) {
     rule.kind = ColumnKind::constant;
     rule.value = reader.nullable(*constant, "constant").value_or(std::nullopt);
   }
-  if (const Node* reverse = fields.find("reverse")) rule.reverse = reader.text_not_empty(*reverse, "reverse");
+  if (const Node* reverse = fields.find("reverse")) read_reverse(reader, *reverse, rule);
   if (const Node* from = fields.find("from")) {
     const auto source = reader.text_not_empty(*from, "from");
     if (source) rule.source = *source;

@@ -96,6 +96,10 @@ Json shape_schema(Shape shape) {
     case Shape::values:
       return {{"type", "object"}, {"minProperties", 1}, {"additionalProperties", reference("nullable")}};
     case Shape::nullable: return reference("nullable");
+    case Shape::reverse: {
+      Json map = {{"type", "object"}, {"minProperties", 1}, {"additionalProperties", reference("text")}};
+      return {{"anyOf", Json::array({reference("text"), std::move(map)})}};
+    }
   }
   return {};
 }

@@ -238,7 +238,9 @@ constexpr std::array kTableKeys = {
 
 constexpr std::array kColumnKeys = {
     Key{"sql", Shape::text, "SQL over the source's columns"},
-    Key{"reverse", Shape::text, "SQL over the target's columns that gives the source's value back"},
+    Key{"reverse", Shape::reverse,
+        "SQL over the target's columns that gives the source's value back; or a map, SQL for each source "
+        "column"},
     Key{"values", Shape::values, "source values and the target values they become"},
     Key{"else", Shape::nullable, "the target value for source values that are not listed"},
     Key{"from", Shape::text, "the source column; the target column's name where it is not given"},

@@ -51,7 +51,7 @@ const Section* find_section(std::string_view name);
 std::vector<std::string_view> key_names(std::string_view section);
 
 // Keys of a table's long form and of a column's, with the shape of their values.
-enum class Shape { table, text, names, columns, boolean, values, nullable };
+enum class Shape { table, text, names, columns, boolean, values, nullable, reverse };
 struct Key {
   std::string_view name;
   Shape shape;

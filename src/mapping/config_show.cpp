@@ -82,6 +82,15 @@ std::string show_values(const ColumnRule& column) {
   return out + " }";
 }
 
+std::string show_reverse(const ColumnRule& column) {
+  if (column.reverse) return cat(", reverse: ", quote(*column.reverse));
+  std::string out;
+  for (const auto& [source, sql] : column.reverse_columns) {
+    out += cat(out.empty() ? ", reverse: { " : ", ", show_key(source), ": ", quote(sql));
+  }
+  return out.empty() ? out : out + " }";
+}
+
 std::string show_column(const ColumnRule& column) {
   switch (column.kind) {
     case ColumnKind::rename: return quote(column.source);
@@ -90,8 +99,7 @@ std::string show_column(const ColumnRule& column) {
     case ColumnKind::values: return show_values(column);
     case ColumnKind::sql: break;
   }
-  return cat("{ sql: ", quote(column.sql), column.reverse ? cat(", reverse: ", quote(*column.reverse)) : "",
-             " }");
+  return cat("{ sql: ", quote(column.sql), show_reverse(column), " }");
 }
 
 void show_optional(std::string& out, std::string_view name, const std::optional<std::string>& text) {

@@ -47,6 +47,18 @@ CopyWay copy_way(const Route& route, const pg::Table& source, const pg::Table& t
   return {cutting_key(source), goes_through_unparsed(route), has_other_unique_index(route, target)};
 }
 
+// On the slow side of what small servers on one network do; an index beside the key, or a distant server, can make it
+// a fraction of that.
+CopyRate assumed_rate(const CopyWay& way) {
+  constexpr double kMiB = 1 << 20;
+  return way.piped ? CopyRate{100'000, 20 * kMiB} : CopyRate{50'000, 10 * kMiB};
+}
+
+double copy_work_seconds(const CopyWay& way, double rows, double bytes) {
+  const auto rate = assumed_rate(way);
+  return std::max(rows / rate.rows_per_second, bytes / rate.bytes_per_second);
+}
+
 std::int64_t rows_per_chunk(const config::Backfill& limits, const pg::Table& source) {
   std::int64_t most = limits.chunk_rows;
   if (limits.max_rows_per_second > 0) most = std::min(most, limits.max_rows_per_second);

@@ -48,8 +48,8 @@ class Inverter {
 
   WayBack build() {
     if (forward_.one_way) {
-      way_.findings.push_back({Finding::Level::ok, way_.label,
-                               "one_way: nothing comes back; copied again after a rollback", ""});
+      way_.findings.push_back(
+          {Finding::Level::ok, way_.label, "one_way: nothing comes back; copied again after a rollback", ""});
       return std::move(way_);
     }
     describe();
@@ -71,6 +71,7 @@ class Inverter {
     std::string expression;
     bool exact = false;   // there and back is the same by construction
     bool probed = false;  // it reads `from` only
+    bool keeps_null = true;
   };
 
   void fails(std::string what, std::string remedy) {
@@ -175,7 +176,7 @@ class Inverter {
     const bool same = s.base_type == t.base_type;
     const bool whole = s.declared == t.declared || t.declared.find('(') == std::string::npos;
     const std::string expression = same ? src(t.name) : cat(src(t.name), "::", s.base_type.sql());
-    ways_[name].push_back({&column, expression, same && whole, true});
+    ways_[name].push_back({&column, expression, same && whole, true, true});
     warn_of_narrower(s, t);
   }
 
@@ -186,15 +187,12 @@ class Inverter {
       blocked_[s.name] = cat("target column ", column.name, " is made of it, and ", why);
       return;
     }
-    ways_[s.name].push_back(
-        {&column,
-         inverse_map_sql(*column.rule, cat(sql_label(back_.source, back_.target)), s, t,
-                         types_.contains(t.base_type)),
-         true, true});
-  }
-
-  static std::string sql_label(const TableName& from, const TableName& to) {
-    return cat(from.to_string(), " -> ", to.to_string());
+    const auto& values = column.rule->values;
+    const bool names_null =
+        std::any_of(values.begin(), values.end(), [](const auto& pair) { return !pair.from || !pair.to; });
+    ways_[s.name].push_back({&column,
+                             inverse_map_sql(*column.rule, back_.label(), s, t, types_.contains(t.base_type)),
+                             true, true, !names_null});
   }
 
   void add_expressions(const TargetColumn& column) {
@@ -206,14 +204,14 @@ class Inverter {
               "correct the name in walign.yaml");
         continue;
       }
-      ways_[name].push_back({&column, cat("(", sql, ")"), false, false});
+      ways_[name].push_back({&column, cat("(", sql, ")"), false, false, false});
     }
     if (rule.reverse) {
       whole_reverses_.push_back(&column);
     } else if (rule.reverse_columns.empty()) {
       for (const int input : column.inputs) {
-        blocked_.try_emplace(source_name(input), cat("target column ", column.name,
-                                                     " is computed from it and has no reverse:"));
+        blocked_.try_emplace(source_name(input),
+                             cat("target column ", column.name, " is computed from it and has no reverse:"));
       }
     }
   }
@@ -228,7 +226,8 @@ class Inverter {
     }
     const std::string expression = cat("(", *column.rule->reverse, ")");
     if (open.size() == 1 || all.size() == 1) {
-      ways_[open.size() == 1 ? open.front() : all.front()].push_back({&column, expression, false, false});
+      ways_[open.size() == 1 ? open.front() : all.front()].push_back(
+          {&column, expression, false, false, false});
       return;
     }
     fails(cat("which source column reverse: of column ", column.name, " gives cannot be told: its sql reads ",
@@ -279,17 +278,19 @@ class Inverter {
   void warn_of_null(const pg::Column& c, const Way& way) {
     const pg::Column* t = target_.column(way.from->name);
     const bool is_key = contains(key_names_of_source(), c.name);  // has a check of its own
-    if (!c.not_null || t->not_null || !way.probed || is_key) return;
+    if (!c.not_null || t->not_null || !way.probed || !way.keeps_null || is_key) return;
     warns(cat("source column ", c.name, " is NOT NULL and ", t->name,
               " is not: a NULL that the target writes stops the way back"),
-          cat("ALTER TABLE ", sql_of(forward_.target), " ALTER COLUMN ", quote_ident(t->name), " SET NOT NULL"));
+          cat("ALTER TABLE ", sql_of(forward_.target), " ALTER COLUMN ", quote_ident(t->name),
+              " SET NOT NULL"));
   }
 
   void warn_of_narrower(const pg::Column& s, const pg::Column& t) {
     if (takes_all(s, t)) return;
-    warns(cat("source column ", s.name, " is ", shown_type(s), " and ", t.name, " is ", shown_type(t),
-              ": a value that the target writes and the source cannot take stops the way back"),
-          cat("add CHECK (...) to ", sql_of(forward_.target), " for what fits, or alter the source's column"));
+    warns(
+        cat("source column ", s.name, " is ", shown_type(s), " and ", t.name, " is ", shown_type(t),
+            ": a value that the target writes and the source cannot take stops the way back"),
+        cat("add CHECK (...) to ", sql_of(forward_.target), " for what fits, or alter the source's column"));
   }
   static std::string shown_type(const pg::Column& c) {
     return c.declared.empty() ? c.type.sql() : c.declared;
@@ -401,9 +402,16 @@ class Inverter {
     }
     for (const auto& name : primary->columns) {
       if (in_identity(name)) continue;
-      fails(cat("reverse_key: finds the target's row by ", name, ", which its replica identity does not have"),
-            cat("ALTER TABLE ", sql_of(forward_.target), " REPLICA IDENTITY FULL"));
+      fails(
+          cat("reverse_key: finds the target's row by ", name, ", which its replica identity does not have"),
+          cat("ALTER TABLE ", sql_of(forward_.target), " REPLICA IDENTITY FULL"));
     }
+    warns(cat("reverse_key: keys that the source draws are not written into the target's rows in this "
+              "version: a "
+              "row made there with ",
+              giver->name, " NULL stops the way back"),
+          cat("give new rows their key on the target: ALTER TABLE ", sql_of(forward_.target),
+              " ALTER COLUMN ", quote_ident(giver->name), " SET DEFAULT nextval('...')"));
     way_.drawn_key = DrawnKey{*forward_.reverse_key, column, giver->name, primary->columns};
   }
 
@@ -432,7 +440,10 @@ std::vector<WayBack> invert(const std::vector<Route>& routes, const pg::Catalog&
                             const pg::Catalog& target, const std::vector<pg::TypeName>& source_types) {
   const std::set<pg::TypeName> types(source_types.begin(), source_types.end());
   std::vector<WayBack> ways;
-  for (const auto& route : routes) ways.push_back(Inverter(route, source, target, types).build());
+  for (const auto& route : routes) {
+    ways.push_back(Inverter(route, source, target, types).build());
+    warn_of_collisions(ways.back(), source, target);
+  }
   tell_apart(routes, ways);
   return ways;
 }

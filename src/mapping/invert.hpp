@@ -9,4 +9,7 @@ namespace walign::mapping {
 // from where it leads to several. Adds filters to the routes, and findings.
 void tell_apart(const std::vector<Route>& routes, std::vector<WayBack>& ways);
 
+// Unique indexes of the source whose like the target does not have: it may take two rows that the source cannot.
+void warn_of_collisions(WayBack& way, const pg::Catalog& source, const pg::Catalog& target);
+
 }  // namespace walign::mapping

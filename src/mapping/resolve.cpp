@@ -1,6 +1,7 @@
 // Copyright the walign authors. SPDX-License-Identifier: Apache-2.0
 //
 // One rule and two tables become a route: source columns typed, target columns matched, key chosen.
+#include "losses.hpp"
 #include "tables.hpp"
 #include "value_map.hpp"
 
@@ -47,6 +48,8 @@ class RouteBuilder {
     check_rules_used();
     find_unplaced();
     choose_key();
+    warn_of_losses(route_, source_, target_, findings_);
+    check_moments(rule_, name(), findings_);
     return std::move(route_);
   }
 
@@ -146,7 +149,8 @@ class RouteBuilder {
                 "name it with from: in the value map");
           return;
         }
-        column.expression = value_map_sql(rule, target, unmapped_value_sql(name(), target.name, src(rule.source)));
+        column.expression =
+            value_map_sql(rule, target, unmapped_value_sql(name(), target.name, src(rule.source)));
         column.inputs = {source_index(rule.source)};
         column.probed = true;
         break;

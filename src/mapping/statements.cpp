@@ -2,6 +2,7 @@
 //
 // The SQL of a route. Names that are ours inside a statement have a dot ("walign.w"), which no sensible column
 // has; exactness does not hang on it: a source column of that name is refused by the target as ambiguous.
+#include "back_statements.hpp"
 #include "statement_parts.hpp"
 
 namespace walign::mapping {
@@ -196,6 +197,7 @@ Statement insert_statement(const Route& route) {
 }
 
 Statement delete_statement(const Route& route) {
+  if (route.back && route.filter) return delete_back(route);
   Statement s;
   s.inputs = inputs_of(route, {}, route.key_inputs);
   s.counts_weights = route.filter.has_value();
@@ -217,7 +219,9 @@ Statement delete_statement(const Route& route) {
 
 Statement update_statement(const Route& route, const ColumnSet& unchanged) {
   const auto set = updated_columns(route, unchanged, false);
-  if (sets_identity_always(route, set)) return reinsert_statement(route, unchanged, false);
+  const bool reinsert = sets_identity_always(route, set);
+  if (route.back) return update_back(route, unchanged, false, reinsert);
+  if (reinsert) return reinsert_statement(route, unchanged, false);
   if (route.filter) return Merge(route, unchanged, false, false).statement();
   Statement s;
   s.inputs = inputs_of(route, set, route.key_inputs);
@@ -236,7 +240,9 @@ Statement update_statement(const Route& route, const ColumnSet& unchanged) {
 
 Statement key_change_statement(const Route& route, const ColumnSet& unchanged) {
   const auto set = updated_columns(route, unchanged, true);
-  if (sets_identity_always(route, set)) return reinsert_statement(route, unchanged, true);
+  const bool reinsert = sets_identity_always(route, set);
+  if (route.back) return update_back(route, unchanged, true, reinsert);
+  if (reinsert) return reinsert_statement(route, unchanged, true);
   if (route.filter) return Merge(route, unchanged, true, false).statement();
   Statement s;
   s.inputs = inputs_of(route, set, route.key_inputs);
@@ -251,6 +257,7 @@ Statement key_change_statement(const Route& route, const ColumnSet& unchanged) {
 }
 
 Statement replace_statement(const Route& route, const ColumnSet& unchanged, bool keys) {
+  if (route.back) return update_back(route, unchanged, keys, true);
   return reinsert_statement(route, unchanged, keys);
 }
 
@@ -264,6 +271,10 @@ std::string copy_sql(const Route& route, const std::string& from) {
 
 std::optional<std::string> truncate_sql(const Route& route, bool restart_identity) {
   const std::string target = target_sql(route);
+  // A way back's is the forward filter, which may say src.
+  if (route.target_where && route.back) {
+    return cat("DELETE FROM ", target, " AS src WHERE (", *route.target_where, ") IS TRUE");
+  }
   if (route.target_where) return cat("DELETE FROM ", target, " WHERE ", *route.target_where);
   if (!route.sole_writer) return std::nullopt;
   // TRUNCATE is refused on a table that another refers to, also where foreign keys are not enforced.
@@ -277,19 +288,18 @@ std::optional<std::string> truncate_leaf_sql(const Route& route, const std::stri
       partition_constraint.find("satisfies_hash_partition") != std::string::npos) {
     return std::nullopt;
   }
+  const std::string alias = route.back ? "src" : "t";
   std::string columns;
   for (const auto& c : route.columns) {
     for (const auto& source : route.source_columns) {
       if (c.expression != cat("src.", quote_ident(source.name))) continue;
-      columns += cat(", t.", quote_ident(c.name), " AS ", quote_ident(source.name));
+      columns += cat(", ", alias, ".", quote_ident(c.name), " AS ", quote_ident(source.name));
     }
   }
   const std::string target = target_sql(route);
-  return cat("DELETE FROM ", target,
-             " AS d USING (SELECT * FROM (SELECT t.tableoid AS \"walign.o\", t.ctid AS "
-             "\"walign.c\"",
-             columns, " FROM ", target, " AS t",
-             route.target_where ? cat(" WHERE (", *route.target_where, ")") : "", ") AS p WHERE ",
+  return cat("DELETE FROM ", target, " AS d USING (SELECT * FROM (SELECT ", alias,
+             ".tableoid AS \"walign.o\", ", alias, ".ctid AS \"walign.c\"", columns, " FROM ", target, " AS ",
+             alias, route.target_where ? cat(" WHERE (", *route.target_where, ")") : "", ") AS p WHERE ",
              partition_constraint,
              ") AS gone WHERE d.tableoid = gone.\"walign.o\" AND d.ctid = gone.\"walign.c\"");
 }
@@ -302,6 +312,9 @@ std::string mapping_hash(const std::vector<Route>& routes) {
     for (const int c : route.key) hash = fnv1a(cat(c, ","), hash);
     hash = fnv1a(route.filter ? *route.filter : "", hash);
     hash = fnv1a(route.target_where ? *route.target_where : "", hash);
+    if (!route.back) continue;
+    for (const auto& c : route.source_columns) hash = fnv1a(cat(c.name, "=", c.present, ";"), hash);
+    hash = fnv1a(route.identity_full ? "old rows" : "", hash);
   }
   return hex(hash);
 }

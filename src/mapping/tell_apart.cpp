@@ -23,10 +23,10 @@ class Group {
     }
     if (std::none_of(members_.begin(), members_.end(), [&](std::size_t i) { return ways_[i].route; })) return;
     const std::size_t first = members_.front();
-    ways_[first].findings.push_back(
-        warn(routes_[first].target.to_string(),
-             "way back: several sources lead to it; a row that belongs to none of them is carried to none",
-             "let a CHECK on the target permit only rows that target_where:, or the constant, of one selects"));
+    ways_[first].findings.push_back(warn(
+        routes_[first].target.to_string(),
+        "way back: several sources lead to it; a row that belongs to none of them is carried to none",
+        "let a CHECK on the target permit only rows that target_where:, or the constant, of one selects"));
   }
 
   // Routes of one source: one of them at most comes back.
@@ -105,7 +105,45 @@ class Group {
   const std::vector<std::size_t> members_;
 };
 
+// The target's columns from which these of the source are copied; nothing where one is not simply copied.
+std::optional<std::set<std::string>> given_by(const Route& back, const std::vector<std::string>& columns) {
+  std::set<std::string> out;
+  for (const auto& name : columns) {
+    const auto found = std::find_if(back.columns.begin(), back.columns.end(),
+                                    [&](const TargetColumn& c) { return c.name == name && c.probed; });
+    if (found == back.columns.end()) return std::nullopt;
+    for (const int input : found->inputs)
+      out.insert(back.source_columns[static_cast<std::size_t>(input)].name);
+  }
+  return out;
+}
+
+bool is_unique(const pg::Table& table, const std::set<std::string>& columns) {
+  return std::any_of(table.indexes.begin(), table.indexes.end(), [&](const pg::Index& index) {
+    return index.usable_as_key() && std::all_of(index.columns.begin(), index.columns.end(),
+                                                [&](const auto& name) { return columns.contains(name); });
+  });
+}
+
 }  // namespace
+
+void warn_of_collisions(WayBack& way, const pg::Catalog& source, const pg::Catalog& target) {
+  if (!way.route) return;
+  const auto& into = source.at({way.route->target.schema, way.route->target.name});
+  const auto& from = target.at({way.route->source.schema, way.route->source.name});
+  for (const auto& index : into.indexes) {
+    if (index.expressions || index.partial) continue;
+    const auto columns = given_by(*way.route, index.columns);
+    if (!columns || is_unique(from, *columns)) continue;
+    const std::vector<std::string> names(columns->begin(), columns->end());
+    way.findings.push_back(warn(
+        way.label,
+        cat("way back: the source's ", index.name, " permits one row with each (", join(index.columns, ", "),
+            "), and nothing on the target does: a second one made there stops the way back"),
+        cat("CREATE UNIQUE INDEX CONCURRENTLY ON ", pg::qualified(from.schema, from.name), " (",
+            join(names, ", "), ")")));
+  }
+}
 
 void tell_apart(const std::vector<Route>& routes, std::vector<WayBack>& ways) {
   std::map<TableName, std::vector<std::size_t>> by_source, by_target;

@@ -20,7 +20,7 @@ std::string shown(const std::optional<std::string>& value) { return value ? *val
 
 // Types of pg_catalog whose values = does not compare, or not whole (circle: by area).
 bool compares_by_text(const pg::TypeName& type) {
-  static const std::set<std::string> kOthers = {"json", "xml",  "point",  "box", "lseg",
+  static const std::set<std::string> kOthers = {"json", "xml",  "point",  "box",    "lseg",
                                                 "path", "line", "circle", "polygon"};
   return type.schema != "pg_catalog" || kOthers.contains(type.name);
 }
@@ -75,9 +75,9 @@ std::string inverse_map_sql(const ColumnRule& rule, const std::string& route, co
     if (!pair.to) {
       null_case = literal(pair.from);
     } else {
-      const std::string is = by_text ? cat(as_text(target.name), " = ", quote_literal(*pair.to))
-                                     : cat(src(target.name), " = ", quote_literal(*pair.to),
-                                           "::", target.base_type.sql());
+      const std::string is =
+          by_text ? cat(as_text(target.name), " = ", quote_literal(*pair.to))
+                  : cat(src(target.name), " = ", quote_literal(*pair.to), "::", target.base_type.sql());
       cases += cat(" WHEN ", is, " THEN ", literal(pair.from));
     }
   }

@@ -15,9 +15,13 @@ using pg::quote_literal;
 class Completion {
  public:
   Completion(WayBack& way, const Route& forward)
-      : way_(way), back_(*way.route), forward_(forward), sent_from_(pg::qualified(back_.source.schema, back_.source.name)) {}
+      : way_(way),
+        back_(*way.route),
+        forward_(forward),
+        sent_from_(pg::qualified(back_.source.schema, back_.source.name)) {}
 
-  void take(const std::vector<ExpressionFacts>& back_facts, const std::vector<ExpressionFacts>& forward_facts) {
+  void take(const std::vector<ExpressionFacts>& back_facts,
+            const std::vector<ExpressionFacts>& forward_facts) {
     take_forward(forward_facts);
     take_back(back_facts);
     if (any_failed(way_.findings)) return;
@@ -50,9 +54,10 @@ class Completion {
     if (!forward_.filter) return;
     const auto& filter = facts.at(next);
     if (computes_the_same(filter)) {
-      warns("a row that the target writes outside where: comes back all the same, and is none of this table's "
-            "after a rollback",
-            "let a CHECK on the target permit only rows that where: lets through");
+      warns(
+          "a row that the target writes outside where: comes back all the same, and is none of this table's "
+          "after a rollback",
+          "let a CHECK on the target permit only rows that where: lets through");
       return;
     }
     back_.target_where.reset();
@@ -74,13 +79,16 @@ class Completion {
 
   void judge(const std::string& what, const ExpressionFacts& facts) {
     if (!facts.error.empty()) {
-      fails(cat(what, ": the source rejects it: ", facts.error),
-            "it sees the target's columns as src.NAME, runs on the source, and must name tables and functions "
-            "that are there with their schema");
+      fails(
+          cat(what, ": the source rejects it: ", facts.error),
+          "it sees the target's columns as src.NAME, runs on the source, and must name tables and functions "
+          "that are there with their schema");
     }
     if (!facts.unstable.empty()) {
-      fails(cat(what, " calls ", join(facts.unstable, ", "), ": its value would differ each time it is computed"),
-            "use only functions of the row's values; let a default of the source fill in times and random values");
+      fails(cat(what, " calls ", join(facts.unstable, ", "),
+                ": its value would differ each time it is computed"),
+            "use only functions of the row's values; let a default of the source fill in times and random "
+            "values");
     }
     back_.reads.insert(facts.reads.begin(), facts.reads.end());
     back_.reads_unseen = back_.reads_unseen || !facts.opaque.empty();
@@ -111,7 +119,8 @@ class Completion {
     return back_.source_columns[static_cast<std::size_t>(input)];
   }
   [[nodiscard]] std::string identity_full() const {
-    return cat("ALTER TABLE ", sent_from_, " REPLICA IDENTITY FULL (or USING INDEX with an index that has it)",
+    return cat("ALTER TABLE ", sent_from_,
+               " REPLICA IDENTITY FULL (or USING INDEX with an index that has it)",
                back_.leaves.empty() ? "" : " (each partition has its own)");
   }
 
@@ -119,10 +128,11 @@ class Completion {
     if (back_.identity_full || back_.inserts_only || inputs.size() < at_least) return;
     for (const int input : inputs) {
       if (!sent(input).toastable) continue;
-      warns(cat(what, " reads ", sent(input).name,
-                ", which an UPDATE on the target does not send when it is large and unchanged (TOAST); such a "
-                "change could not be carried back"),
-            cat("ALTER TABLE ", sent_from_, " REPLICA IDENTITY FULL"));
+      warns(
+          cat(what, " reads ", sent(input).name,
+              ", which an UPDATE on the target does not send when it is large and unchanged (TOAST); such a "
+              "change could not be carried back"),
+          cat("ALTER TABLE ", sent_from_, " REPLICA IDENTITY FULL"));
     }
   }
 
@@ -154,7 +164,8 @@ class Completion {
       for (const int input : column.inputs) {
         if (!sent(input).present.empty()) continue;
         fails(cat("whether ", sent(input).name, ", which gives ", column.name,
-                  ", changed cannot be told: the source cannot compute it, and the target does not send old rows"),
+                  ", changed cannot be told: the source cannot compute it, and the target does not send old "
+                  "rows"),
               cat("ALTER TABLE ", sent_from_, " REPLICA IDENTITY FULL"));
       }
     }
@@ -171,13 +182,15 @@ std::string key_text(const Route& back) {
   std::string out;
   for (const int c : back.key) {
     const std::string& name = back.columns[static_cast<std::size_t>(c)].name;
-    out += cat(out.empty() ? "" : " || ', ' || ", quote_literal(name + "="), " || t.", quote_ident(name), "::pg_catalog.text");
+    out += cat(out.empty() ? "" : " || ', ' || ", quote_literal(name + "="), " || t.", quote_ident(name),
+               "::pg_catalog.text");
   }
   return out.empty() ? "NULL::pg_catalog.text" : out;
 }
 
 std::string kept_text(const TargetColumn& column) {
-  return cat("((", column.expression, ")", column.declared.empty() ? "" : "::", column.declared, ")::pg_catalog.text");
+  return cat("((", column.expression, ")", column.declared.empty() ? "" : "::", column.declared,
+             ")::pg_catalog.text");
 }
 
 }  // namespace
@@ -200,10 +213,11 @@ void complete_way_back(WayBack& way, const Route& forward, const std::vector<Exp
 Statement values_statement(const Route& route) {
   Statement s;
   const auto columns = all_columns(route);
-  s.inputs = inputs_of(route, columns, {});
+  s.inputs = inputs_of(route, columns, route.filter_inputs);
   std::string values;
-  for (const int c : columns) values += cat(values.empty() ? "" : ", ", kept_text(column(route, c)));
-  s.sql = cat("SELECT ", values, " FROM ", numbered_rows(route, s.inputs, 1, 0), " AS src ORDER BY src.\"walign.n\"");
+  for (const int c : columns) values += cat(", ", kept_text(column(route, c)));
+  s.sql = cat("SELECT src.\"walign.n\"", values, " FROM ", numbered_rows(route, s.inputs, 1, 0), " AS src",
+              route.filter ? cat(" WHERE (", *route.filter, ") IS TRUE") : "", " ORDER BY src.\"walign.n\"");
   return named(std::move(s));
 }
 
@@ -215,18 +229,22 @@ std::optional<std::string> round_trip_sql(const Route& forward, const WayBack& w
   for (const auto& c : back.columns) {
     if (!c.kept_if_same) continue;
     inputs.insert(c.inputs.begin(), c.inputs.end());
-    checked += cat(checked.empty() ? "" : ", ", "(", quote_literal(c.name), ", ", key_text(back), ", t.", quote_ident(c.name),
-                   "::pg_catalog.text, ", kept_text(c), ")");
+    // In a scope of its own, where a bare name means the target's column.
+    checked += cat(checked.empty() ? "" : ", ", "(", quote_literal(c.name), ", ", key_text(back), ", t.",
+                   quote_ident(c.name), "::pg_catalog.text, (SELECT ", kept_text(c),
+                   " FROM (SELECT sent.*) AS src))");
   }
   std::string sent;
   for (const int input : inputs) {
     const auto& column = back.source_columns[static_cast<std::size_t>(input)];
     if (column.present.empty()) return std::nullopt;
-    sent += cat(sent.empty() ? "" : ", ", column.present, "::", column.type_sql, " AS ", quote_ident(column.name));
+    sent += cat(sent.empty() ? "" : ", ", column.present, "::", column.type_sql, " AS ",
+                quote_ident(column.name));
   }
   if (checked.empty()) checked = "('', '', '', '')";
-  return cat("SELECT d.* FROM (SELECT * FROM ", from, " AS src", forward.filter ? cat(" WHERE (", *forward.filter, "\n) IS TRUE") : "",
-             ") AS t CROSS JOIN LATERAL (SELECT ", sent, ") AS src CROSS JOIN LATERAL (VALUES ", checked,
+  return cat("SELECT d.* FROM (SELECT * FROM ", from, " AS src",
+             forward.filter ? cat(" WHERE (", *forward.filter, ") IS TRUE") : "",
+             ") AS t CROSS JOIN LATERAL (SELECT ", sent, ") AS sent CROSS JOIN LATERAL (VALUES ", checked,
              ") AS d(source_column, key, was, came_back) WHERE d.was IS DISTINCT FROM d.came_back");
 }
 

@@ -11,6 +11,7 @@ namespace {
 
 constexpr int kThreads = 2;  // so that a status is told while a dead letter's retry waits for its turn
 constexpr std::string_view kDeadLetters = "/v1/dead-letters/";
+constexpr std::string_view kVerify = "/v1/verify";
 
 std::string quoted(std::string_view text) { return cat('"', text, '"'); }
 
@@ -60,6 +61,27 @@ Answer dead_letter(const Handlers& handlers, const Request& request) {
   return done();
 }
 
+// /v1/verify begins one, /v1/verify/ID tells of one.
+Answer verification(const Handlers& handlers, const Request& request) {
+  if (!handlers.verify || !handlers.verification) {
+    return error_answer(409, "this sidecar does not verify", "is it of another version than this program?");
+  }
+  if (request.method == "POST" && request.path == kVerify) {
+    const auto text = request.query.find("request");
+    const auto id = handlers.verify(verification_request(text == request.query.end() ? "{}" : text->second));
+    return {200, "application/json", cat("{\"id\": ", id, "}\n")};
+  }
+  if (request.method == "GET" && request.path.size() > kVerify.size() + 1 &&
+      request.path[kVerify.size()] == '/') {
+    const auto id = parse_id(std::string_view(request.path).substr(kVerify.size() + 1));
+    if (id) {
+      return {200, "application/json",
+              verification_json(handlers.verification(static_cast<std::uint64_t>(*id)))};
+    }
+  }
+  return not_found(request);
+}
+
 Answer respond(const Handlers& handlers, const Request& request) {
   const bool get = request.method == "GET";
   const bool post = request.method == "POST";
@@ -67,6 +89,7 @@ Answer respond(const Handlers& handlers, const Request& request) {
   if (post && request.path == "/v1/pause") return hold_or_release(handlers, request, true);
   if (post && request.path == "/v1/resume") return hold_or_release(handlers, request, false);
   if (post && request.path.starts_with(kDeadLetters)) return dead_letter(handlers, request);
+  if (request.path.starts_with(kVerify)) return verification(handlers, request);
   return not_found(request);
 }
 
@@ -76,7 +99,20 @@ Respond control_responder(Handlers handlers) {
   return [handlers = std::move(handlers)](const Request& request) { return respond(handlers, request); };
 }
 
-Handlers handlers_of(stream::Sidecar& sidecar, const obs::Metrics& metrics, const config::Config& config) {
+namespace {
+
+void refuse_repair_elsewhere(const stream::Status& status) {
+  if (status.phase == "backfilling" || status.phase == "streaming") return;
+  throw Error(
+      ErrorKind::precondition,
+      cat("rows are repaired only on a side that takes no application writes; the phase is ", status.phase),
+      "compare the rows by hand: walign verify --show TABLE KEY");
+}
+
+}  // namespace
+
+Handlers handlers_of(stream::Sidecar& sidecar, const obs::Metrics& metrics, const config::Config& config,
+                     verify::Verifier* verifier) {
   constexpr std::chrono::seconds kBatchEnds(30);
   Handlers out;
   out.status = [&sidecar] { return sidecar.status(); };
@@ -90,6 +126,13 @@ Handlers handlers_of(stream::Sidecar& sidecar, const obs::Metrics& metrics, cons
   out.discard_dead_letter = [&sidecar, kBatchEnds](std::int64_t id) {
     sidecar.discard_dead_letter(id, kBatchEnds);
   };
+  if (verifier != nullptr) {
+    out.verify = [&sidecar, verifier](const verify::Request& request) {
+      if (request.repair) refuse_repair_elsewhere(sidecar.status());
+      return verifier->begin(request);
+    };
+    out.verification = [verifier](std::uint64_t id) { return verifier->result(id); };
+  }
   out.max_lag_bytes = config.gates.max_lag_bytes;
   return out;
 }
@@ -117,18 +160,36 @@ std::optional<std::string> ControlClient::status_json() const {
   return std::move(answer.body);
 }
 
-void ControlClient::post(const std::string& target) const {
+std::string ControlClient::post(const std::string& target) const {
   if (!sidecar_runs()) {
     throw Error(ErrorKind::precondition, cat("no sidecar runs here: nobody listens on ", path_),
                 "start it with `walign run`, or choose its configuration with -c");
   }
-  const auto answer = request_over(path_, "POST", target);
+  auto answer = request_over(path_, "POST", target);
   if (answer.status != 200) throw error_of(answer);
+  return std::move(answer.body);
 }
 
-void ControlClient::pause(const std::string& what) const { post(cat("/v1/pause?what=", what)); }
-void ControlClient::resume(const std::string& what) const { post(cat("/v1/resume?what=", what)); }
-void ControlClient::retry_dead_letter(std::int64_t id) const { post(cat(kDeadLetters, id, "/retry")); }
-void ControlClient::discard_dead_letter(std::int64_t id) const { post(cat(kDeadLetters, id, "/discard")); }
+void ControlClient::pause(const std::string& what) const { (void)post(cat("/v1/pause?what=", what)); }
+void ControlClient::resume(const std::string& what) const { (void)post(cat("/v1/resume?what=", what)); }
+void ControlClient::retry_dead_letter(std::int64_t id) const { (void)post(cat(kDeadLetters, id, "/retry")); }
+void ControlClient::discard_dead_letter(std::int64_t id) const {
+  (void)post(cat(kDeadLetters, id, "/discard"));
+}
+
+std::uint64_t ControlClient::verify(const verify::Request& request) const {
+  const auto body = post(cat(kVerify, "?request=", percent_encoded(verification_request_json(request))));
+  return verification_number(body);
+}
+
+std::string ControlClient::verification_json(std::uint64_t id) const {
+  if (!sidecar_runs()) {
+    throw Error(ErrorKind::precondition, "the sidecar has ended",
+                "start it with `walign run`: verification goes on");
+  }
+  auto answer = request_over(path_, "GET", cat(kVerify, "/", id));
+  if (answer.status != 200) throw error_of(answer);
+  return std::move(answer.body);
+}
 
 }  // namespace walign::service

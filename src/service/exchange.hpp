@@ -30,6 +30,11 @@ Respond http_responder(Handlers handlers);
 // A plain page of where the stream is and what to type, complete in itself.
 std::string status_page(const stream::Status& status, const std::optional<std::string>& not_ready);
 
+// Everything but letters and digits as %HH.
+std::string percent_encoded(std::string_view text);
+// The number in {"id": 7}; Error(malformed).
+std::uint64_t verification_number(const std::string& body);
+
 // {"error", "hint"}
 Answer error_answer(int status, std::string_view message, std::string_view hint);
 Answer error_answer(const Error& error);

@@ -11,8 +11,7 @@ namespace walign::state {
 
 namespace {
 
-constexpr std::array<const char*, kFamilies> kNames = {"identity", "checkpoints", "phase", "dirty",
-                                                      "verify"};
+constexpr std::array<const char*, kFamilies> kNames = {"identity", "checkpoints", "phase", "dirty", "verify"};
 
 // Logs, catalog and what opening writes, with a margin: on a disk without any room RocksDB does not fail
 // to open, it aborts.

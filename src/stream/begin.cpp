@@ -1,6 +1,8 @@
 // Copyright the walign authors. SPDX-License-Identifier: Apache-2.0
 #include "begin.hpp"
 
+#include "copy_checks.hpp"
+
 namespace walign::stream {
 
 namespace {
@@ -170,9 +172,11 @@ class Beginning {
   void create(bool again) {
     slot_is_ours_ = again;
     try {
-      if (old_rows_ != OldRows::brought) refuse_rows(target_, false);
-      // Again, for certain, under the slot's snapshot.
-      if (old_rows_ == OldRows::refused) refuse_rows(source_, true);
+      if (old_rows_ == OldRows::copied) refuse_existing_rows(config_, begun_.prepared.routes, target_);
+      if (old_rows_ == OldRows::refused) {
+        refuse_rows(target_, false);
+        refuse_rows(source_, true);  // and again, for certain, under the slot's snapshot
+      }
       make_all(again);
     } catch (const Error& error) {
       // What can be tried again goes on from here: the row without a position says that the slot is ours.
@@ -246,6 +250,8 @@ class Beginning {
   void resume(const state::Start& start) {
     apply::install_schema(target_);
     begun_.mapping_changed = start.mapping_changed;
+    // Before the publications have the tables that were added.
+    if (old_rows_ == OldRows::copied) refuse_existing_rows(config_, begun_.prepared.routes, target_);
     if (start.mapping_changed) {
       obs::warn("the mapping changed since the last run: rows applied before keep the old one");
       apply::set_mapping_hash(target_, stream_, hash_);

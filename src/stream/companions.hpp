@@ -20,12 +20,15 @@ class Companions {
   [[nodiscard]] bool active() const {
     return std::any_of(all_.begin(), all_.end(), [](const auto* c) { return c->active(); });
   }
-  // There is one that copies old rows; it has some left.
+  // The one that copies old rows, if there is one; whether it has some left.
   [[nodiscard]] Companion* copier() const {
     const auto found = std::find_if(all_.begin(), all_.end(), [](const auto* c) { return c->copies_rows(); });
     return found == all_.end() ? nullptr : *found;
   }
-  [[nodiscard]] bool copying() const { return copier() != nullptr && copier()->active(); }
+  [[nodiscard]] bool copying() const {
+    return std::any_of(all_.begin(), all_.end(),
+                       [](const auto* c) { return c->copies_rows() && c->active(); });
+  }
 
   // Nothing where one of them says to wait; then wait() waits for that one.
   std::optional<Companion::Judgement> judge(const event::TransactionPart& part, Xid xid) {
@@ -43,7 +46,9 @@ class Companions {
     }
     return out;
   }
-  void wait(std::chrono::milliseconds timeout) { in_the_way_->wait(timeout); }
+  void wait(std::chrono::milliseconds timeout) {
+    if (in_the_way_ != nullptr) in_the_way_->wait(timeout);
+  }
 
   void taken(const event::TransactionPart& part, std::optional<Xid> xid) {
     for (auto* c : all_) c->taken(part, xid);

@@ -1,12 +1,36 @@
 // Copyright the walign authors. SPDX-License-Identifier: Apache-2.0
 #include "copy_checks.hpp"
 
+#include <map>
+
 namespace walign::stream {
 
 namespace {
 
 using config::TableName;
 using mapping::Finding;
+
+// Routes whose copy has begun, by label, and whether it is complete.
+std::map<std::string, bool> read_begun(const config::Config& config, pg::Connection& target) {
+  std::map<std::string, bool> begun;
+  if (!target.exec("SELECT pg_catalog.to_regclass('walign.copy') IS NOT NULL").boolean(0, 0)) return begun;
+  const auto r =
+      target.query("SELECT route, complete FROM walign.copy WHERE stream = $1", {config.stream_name()});
+  for (int i = 0; i < r.rows(); ++i) begun.emplace(r.str(i, 0), r.boolean(i, 1));
+  return begun;
+}
+
+bool has_rows(const mapping::Route& route, pg::Connection& target) {
+  const std::string where = route.target_where ? cat(" WHERE ", *route.target_where) : std::string();
+  return target
+      .exec(cat("SELECT EXISTS (SELECT FROM ", pg::qualified(route.target.schema, route.target.name), where,
+                ")"))
+      .boolean(0, 0);
+}
+
+constexpr const char* kHowToGoOn =
+    "empty the table, or let existing_rows: empty do it; or, if these are the source's rows that you brought "
+    "yourself, start with --no-backfill";
 
 class Checking {
  public:
@@ -17,6 +41,7 @@ class Checking {
         target_(checks.target),
         replica_role_(checks.replica_role),
         findings_(findings),
+        begun_(read_begun(config_, target_)),
         left_(routes_left()) {}
 
   void check() {
@@ -33,7 +58,7 @@ class Checking {
     if (readable) ok("source tables", cat(p_.source.role, " may read all that are copied"));
     if (!replica_role_) check_foreign_keys();
     check_temporary_tables();
-    if (!mapping::any_failed(findings_)) check_empty();
+    if (!mapping::any_failed(findings_)) check_existing_rows();
     say_what_is_copied(tables);
     // Beside the workers: on the source the loop, its monitor and the one that asks for keys; on the target the one
     // that applies and the one that keeps chunks.
@@ -50,18 +75,10 @@ class Checking {
   }
 
   std::vector<const mapping::Route*> routes_left() {
-    std::set<std::string> complete;
-    if (target_.exec("SELECT pg_catalog.to_regclass('walign.copy') IS NOT NULL").boolean(0, 0)) {
-      const auto r =
-          target_.query("SELECT route, complete FROM walign.copy WHERE stream = $1", {config_.stream_name()});
-      for (int i = 0; i < r.rows(); ++i) {
-        begun_.insert(r.str(i, 0));
-        if (r.boolean(i, 1)) complete.insert(r.str(i, 0));
-      }
-    }
     std::vector<const mapping::Route*> left;
     for (const auto& route : p_.routes) {
-      if (!complete.contains(route.label())) left.push_back(&route);
+      const auto begun = begun_.find(route.label());
+      if (begun == begun_.end() || !begun->second) left.push_back(&route);
     }
     return left;
   }
@@ -135,18 +152,71 @@ class Checking {
     }
   }
 
-  // No failure: with --no-backfill the rows may well be there.
-  void check_empty() {
+  void check_existing_rows() {
     for (const auto* route : left_) {
-      if (begun_.contains(route->label())) continue;
-      const std::string where = route->target_where ? cat(" WHERE ", *route->target_where) : std::string();
-      const auto r = target_.exec(cat("SELECT EXISTS (SELECT FROM ",
-                                      pg::qualified(route->target.schema, route->target.name), where, ")"));
-      if (!r.boolean(0, 0)) continue;
-      add(Finding::Level::warn, route->target.to_string(),
-          "already has rows on the target: `walign run` will refuse to copy into it",
-          "empty it; or, if these are the source's rows that you brought yourself, start with --no-backfill");
+      if (begun_.contains(route->label()) || !has_rows(*route, target_)) continue;
+      const std::string table = route->target.to_string();
+      switch (config_.existing_rows) {
+        case config::ExistingRows::refuse:  // no failure: with --no-backfill the rows may well be there
+          add(Finding::Level::warn, table,
+              "already has rows on the target: `walign run` will refuse to copy into it", kHowToGoOn);
+          break;
+        case config::ExistingRows::adopt:
+          add(Finding::Level::fail, table,
+              "already has rows on the target, and existing_rows: adopt, which would compare them and mend "
+              "what differs, is not there in this version",
+              kHowToGoOn);
+          break;
+        case config::ExistingRows::empty: check_may_be_emptied(*route); break;
+      }
     }
+  }
+
+  void check_may_be_emptied(const mapping::Route& route) {
+    const std::string table = route.target.to_string();
+    if (!mapping::truncate_sql(route, false)) {
+      add(Finding::Level::fail, table,
+          cat("has rows on the target, and which of them are those of ", route.source.to_string(),
+              " cannot be told, so existing_rows: empty cannot delete them"),
+          "give each of the rules that lead to it a target_where:, or empty the table");
+      return;
+    }
+    const auto others = referring_from_outside(route);
+    if (!others.empty()) {
+      add(Finding::Level::fail, table,
+          cat("has rows on the target that existing_rows: empty would delete, and ", join(others, ", "),
+              ", with rows of its own, refers to it by a foreign key"),
+          "empty these tables first, or drop the foreign key until the rows are copied");
+      return;
+    }
+    add(Finding::Level::warn, table,
+        cat("already has rows on the target: `walign run` will DELETE ",
+            route.target_where ? cat("those WHERE ", *route.target_where) : std::string("all of them"),
+            " before it copies (existing_rows: empty)"),
+        "existing_rows: refuse keeps them");
+  }
+
+  // Tables that the migration does not fill, with rows that would refer to nothing.
+  std::vector<std::string> referring_from_outside(const mapping::Route& route) {
+    const auto r = target_.query(
+        "SELECT DISTINCT n.nspname, c.relname, pg_catalog.has_table_privilege(c.oid, 'SELECT') "
+        "FROM pg_catalog.pg_constraint k JOIN pg_catalog.pg_class c ON c.oid = k.conrelid "
+        "JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace "
+        "WHERE k.contype = 'f' AND k.conparentid = 0 AND k.confrelid = $1::oid ORDER BY 1, 2",
+        {std::to_string(p_.target_catalog.at({route.target.schema, route.target.name}).oid)});
+    std::vector<std::string> out;
+    for (int i = 0; i < r.rows(); ++i) {
+      const TableName name{r.str(i, 0), r.str(i, 1)};
+      const bool ours = std::any_of(p_.routes.begin(), p_.routes.end(),
+                                    [&](const mapping::Route& other) { return other.target == name; });
+      if (ours) continue;
+      const bool may_have_rows =
+          !r.boolean(i, 2) ||
+          target_.exec(cat("SELECT EXISTS (SELECT FROM ", pg::qualified(name.schema, name.name), ")"))
+              .boolean(0, 0);
+      if (may_have_rows) out.push_back(name.to_string());
+    }
+    return out;
   }
 
   void check_temporary_tables() {
@@ -212,13 +282,24 @@ class Checking {
   pg::Connection& target_;
   const bool replica_role_;
   mapping::Findings& findings_;
-  std::set<std::string> begun_;  // routes whose copy has begun, by label
+  const std::map<std::string, bool> begun_;
   const std::vector<const mapping::Route*> left_;
 };
 
 }  // namespace
 
 void check_copy(const CopyChecks& checks, mapping::Findings& findings) { Checking(checks, findings).check(); }
+
+void refuse_existing_rows(const config::Config& config, const std::vector<mapping::Route>& routes,
+                          pg::Connection& target) {
+  if (config.existing_rows == config::ExistingRows::empty) return;
+  const auto begun = read_begun(config, target);
+  for (const auto& route : routes) {
+    if (begun.contains(route.label()) || !has_rows(route, target)) continue;
+    throw Error(ErrorKind::precondition, cat(route.target.to_string(), " on the target already has rows"),
+                kHowToGoOn);
+  }
+}
 
 mapping::Findings settings_without_effect(const config::Config& config) {
   mapping::Findings out;
@@ -227,8 +308,8 @@ mapping::Findings settings_without_effect(const config::Config& config) {
                    cat("is accepted but not acted on in this version: ", instead),
                    cat("take ", setting, " out of ", config.file)});
   };
-  if (config.existing_rows != config::ExistingRows::refuse) {
-    warn("existing_rows", "a target table with rows is refused");
+  if (config.existing_rows == config::ExistingRows::adopt) {
+    warn("existing_rows: adopt", "a target table with rows is refused");
   }
   if (config.schema_change != config::SchemaChange::stop) {
     warn("schema_change", "a change of a mapped table's columns stops the stream");

@@ -30,6 +30,82 @@ void plan_copy(const config::Backfill& limits, const mapping::Route& route, cons
   table.chunks = std::max<std::int64_t>(1, (rows + table.rows_per_chunk - 1) / table.rows_per_chunk);
 }
 
+// All workers at one table, as far as it has chunks for them, and not faster than the throttle.
+std::optional<double> seconds_alone(const config::Backfill& limits, const Plan::Table& table) {
+  if (!table.estimated_rows) return std::nullopt;
+  const auto workers = static_cast<double>(std::min<std::int64_t>(limits.workers, table.chunks));
+  const double work =
+      mapping::copy_work_seconds(table.copy, *table.estimated_rows, static_cast<double>(table.bytes));
+  const double throttled = limits.max_rows_per_second == 0
+                               ? 0
+                               : *table.estimated_rows / static_cast<double>(limits.max_rows_per_second);
+  return std::max(work / workers, throttled);
+}
+
+// Workers go from one table to the next, so that all take what their work takes, or the longest if that is longer.
+void estimate(const config::Backfill& limits, Plan& plan) {
+  double work = 0, rows = 0, longest = 0;
+  bool known = true;
+  for (auto& table : plan.tables) {
+    table.copy_seconds = seconds_alone(limits, table);
+    known = known && table.copy_seconds;
+    if (!table.copy_seconds) continue;
+    work += mapping::copy_work_seconds(table.copy, *table.estimated_rows, static_cast<double>(table.bytes));
+    rows += *table.estimated_rows;
+    longest = std::max(longest, *table.copy_seconds);
+  }
+  const auto throttle = static_cast<double>(limits.max_rows_per_second);
+  const double throttled = limits.max_rows_per_second == 0 ? 0 : rows / throttle;
+  if (known) plan.copy_seconds = std::max({work / limits.workers, longest, throttled});
+  const auto rate_text = [](bool piped) {
+    mapping::CopyWay way;
+    way.piped = piped;
+    const auto rate = mapping::assumed_rate(way);
+    return cat(static_cast<std::int64_t>(rate.rows_per_second), " rows or ",
+               static_cast<std::int64_t>(rate.bytes_per_second) >> 20U, " MiB a second");
+  };
+  plan.assumed = cat("a worker is taken to copy ", rate_text(true), " as they are, ", rate_text(false),
+                     " through the mapping's SQL, whichever is slower; workers: ", limits.workers,
+                     limits.max_rows_per_second == 0
+                         ? std::string(", no throttle")
+                         : cat(", at most ", limits.max_rows_per_second, " rows a second in all"));
+}
+
+Plan::Table::Back plan_back(const mapping::WayBack& way) {
+  Plan::Table::Back back;
+  back.one_way = way.one_way;
+  for (const auto& finding : way.findings) {
+    if (finding.level == mapping::Finding::Level::fail) back.why_not.push_back(finding.what);
+    if (finding.level == mapping::Finding::Level::warn) back.risks.push_back(finding.what);
+  }
+  if (!way.route) return back;
+  const auto& route = *way.route;
+  for (const auto& column : route.columns) back.columns.emplace_back(column.name, column.expression);
+  back.by_default = route.other_columns;
+  back.not_carried = way.not_carried;
+  back.filter = route.filter.value_or("");
+  if (way.drawn_key) back.drawn_key = way.drawn_key->sql;
+  back.insert_sql = mapping::insert_statement(route).sql;
+  if (route.key.empty()) return back;
+  back.update_sql =
+      mapping::update_statement(route, mapping::ColumnSet(route.source_columns.size(), false)).sql;
+  back.delete_sql = mapping::delete_statement(route).sql;
+  return back;
+}
+
+// What others can wait for, and what waits for others.
+std::vector<std::string> locks_of(const Plan::Table& table) {
+  std::vector<std::string> locks = {
+      "source: SHARE UPDATE EXCLUSIVE for a moment, when it is published (waits for VACUUM and for DDL)",
+      "source: ACCESS SHARE while a chunk is read (holds up DDL only)",
+      "source: SHARE ROW EXCLUSIVE for a moment at the cutover (waits for every writer; bounded by "
+      "cutover: lock_timeout)"};
+  if (table.copy.key.empty())
+    locks.emplace_back("source: ACCESS SHARE for the whole copy, which is one chunk");
+  locks.emplace_back("target: the rows that a batch writes, until it commits");
+  return locks;
+}
+
 Plan::Table plan_table(const config::Backfill& limits, const mapping::Route& route,
                        const Prepared& prepared) {
   Plan::Table table;
@@ -57,12 +133,13 @@ Plan::Table plan_table(const config::Backfill& limits, const mapping::Route& rou
     table.delete_sql = mapping::delete_statement(route).sql;
   }
   plan_copy(limits, route, prepared, table);
+  table.locks = locks_of(table);
   return table;
 }
 
 }  // namespace
 
-Plan plan(const config::Config& config, const Prepared& prepared) {
+Plan plan(const config::Config& config, const Prepared& prepared, const WaysBack& back) {
   Plan out;
   if (!prepared.published.empty()) {
     out.on_source.push_back(create_publication_sql(config.stream_name(), prepared.published, false));
@@ -80,8 +157,12 @@ Plan plan(const config::Config& config, const Prepared& prepared) {
       "expect, unmapped_value");
   for (const auto& route : prepared.routes)
     out.tables.push_back(plan_table(config.backfill, route, prepared));
+  for (std::size_t i = 0; i < back.tables.size(); ++i) out.tables[i].back = plan_back(back.tables[i]);
+  estimate(config.backfill, out);
   return out;
 }
+
+std::string capture_slot(const config::Config& config) { return cat(config.stream_name(), "_capture"); }
 
 std::vector<std::string> remove(const config::Config& config, const Interrupt* interrupt) {
   std::vector<std::string> done;
@@ -96,6 +177,10 @@ std::vector<std::string> remove(const config::Config& config, const Interrupt* i
   if (slot && !config.slot) {
     source::drop_slot(source, slot->name);
     done.push_back(cat("source: slot ", slot->name));
+  }
+  if (source::read_slot(source, capture_slot(config))) {
+    source::drop_slot(source, capture_slot(config));
+    done.push_back(cat("source: slot ", capture_slot(config)));
   }
   for (const auto& name : {config.stream_name(), inserts_publication(config)}) {
     if (!source::read_publication(source, name)) continue;

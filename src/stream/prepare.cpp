@@ -2,6 +2,7 @@
 //
 // Everything that can be found out before anything is touched.
 #include "copy_checks.hpp"
+#include "settings.hpp"
 
 namespace walign::stream {
 
@@ -9,65 +10,6 @@ namespace {
 
 using mapping::Finding;
 using mapping::Findings;
-
-// Values that the catalogs do not have.
-struct Settings {
-  std::string wal_level;
-  std::int64_t max_slots = 0, used_slots = 0;
-  std::int64_t max_senders = 0, used_senders = 0;
-  std::int64_t max_slot_wal_keep_mb = -1;
-  std::int64_t prepared_transactions = 0;
-  std::int64_t oldest_transaction_s = 0;
-  std::int64_t unseen_transactions = 0;  // writing, of other roles, for how long is hidden
-  bool can_create = false;
-  bool can_make_temporary = false;
-};
-
-Settings read_settings(pg::Connection& connection) {
-  const auto r = connection.exec(R"(
-    SELECT pg_catalog.current_setting('wal_level'), pg_catalog.current_setting('max_replication_slots')::int,
-           (SELECT count(*) FROM pg_catalog.pg_replication_slots),
-           pg_catalog.current_setting('max_wal_senders')::int,
-           (SELECT count(*) FROM pg_catalog.pg_stat_activity WHERE backend_type = 'walsender'),
-           (SELECT setting::bigint FROM pg_catalog.pg_settings WHERE name = 'max_slot_wal_keep_size'),
-           (SELECT count(*) FROM pg_catalog.pg_prepared_xacts),
-           coalesce((SELECT extract(epoch FROM max(pg_catalog.clock_timestamp() - xact_start))::bigint
-                     FROM pg_catalog.pg_stat_activity WHERE backend_xid IS NOT NULL), 0),
-           pg_catalog.has_database_privilege(pg_catalog.current_database(), 'CREATE'),
-           pg_catalog.has_database_privilege(pg_catalog.current_database(), 'TEMPORARY'),
-           (SELECT count(*) FROM pg_catalog.pg_stat_activity
-            WHERE backend_xid IS NOT NULL AND xact_start IS NULL))");
-  Settings s;
-  s.wal_level = r.str(0, 0);
-  s.max_slots = r.integer(0, 1);
-  s.used_slots = r.integer(0, 2);
-  s.max_senders = r.integer(0, 3);
-  s.used_senders = r.integer(0, 4);
-  s.max_slot_wal_keep_mb = r.integer(0, 5);
-  s.prepared_transactions = r.integer(0, 6);
-  s.oldest_transaction_s = r.integer(0, 7);
-  s.can_create = r.boolean(0, 8);
-  s.can_make_temporary = r.boolean(0, 9);
-  s.unseen_transactions = r.integer(0, 10);
-  return s;
-}
-
-class Checks {
- public:
-  explicit Checks(Findings& findings) : findings_(findings) {}
-  // ok with `good`, or `level` with `bad` and a remedy.
-  void that(bool holds, const std::string& subject, const std::string& good, Finding::Level level,
-            const std::string& bad, const std::string& remedy) {
-    if (holds) {
-      findings_.push_back({Finding::Level::ok, subject, good, ""});
-    } else {
-      findings_.push_back({level, subject, bad, remedy});
-    }
-  }
-
- private:
-  Findings& findings_;
-};
 
 constexpr int kOldestVersion = 150000;
 
@@ -130,18 +72,6 @@ void check_source(const config::Config& config, const pg::ServerFacts& server, p
              Level::warn,
              cat(settings.unseen_transactions, " are writing; how long, role ", server.role, " may not see"),
              cat("GRANT pg_read_all_stats TO ", pg::quote_ident(server.role)));
-}
-
-bool may_set_replica_role(pg::Connection& connection) {
-  try {
-    connection.exec("BEGIN; SET LOCAL session_replication_role = replica; ROLLBACK");
-    return true;
-  } catch (const Error& error) {
-    if (connection.broken()) throw;
-    connection.exec("ROLLBACK");
-    if (error.sqlstate() != "42501") throw;
-    return false;
-  }
 }
 
 // Whether triggers and foreign keys can be held off.

@@ -8,7 +8,8 @@ namespace {
 using Steady = std::chrono::steady_clock;
 constexpr auto kHousekeeping = std::chrono::milliseconds(500);
 constexpr auto kIdleWait = std::chrono::milliseconds(20);
-constexpr auto kAwaitedWait = std::chrono::milliseconds(2);  // while somebody waits for the stream to pass a position
+constexpr auto kAwaitedWait =
+    std::chrono::milliseconds(2);  // while somebody waits for the stream to pass a position
 constexpr auto kNudgeEvery = std::chrono::milliseconds(100);
 constexpr auto kCatalogWatch = std::chrono::seconds(5);
 
@@ -32,7 +33,10 @@ Session::Session(const Options& options, state::Store& store, Board& board, Carr
                  const Interrupt& hard)
     : options_(options),
       companions_(options_.companions),
-      store_(store), board_(board), carried_(carried), hard_(hard) {}
+      store_(store),
+      board_(board),
+      carried_(carried),
+      hard_(hard) {}
 
 void Session::run() {
   const StopCompanions stop_with_us{companions_};
@@ -85,6 +89,8 @@ void Session::connect() {
   if (!prepared_.published.empty()) slot.publications.push_back(config.stream_name());
   if (!prepared_.published_inserts.empty()) slot.publications.push_back(inserts_publication(config));
   slot.from = applier_->position();
+  slot.spill_directory = config.state;
+  slot.spill_above_bytes = static_cast<std::size_t>(config.apply.spill_above_bytes);
   source_ = source::open_slot(slot);
   companions_.start(
       {&config, &prepared_, applier_->epoch(), birth, applier_->position(), &store_, options_.metrics});

@@ -167,7 +167,8 @@ class Monitor {
     gauge("walign_differing_rows", "Differences found by the last verification.", table.differences);
     gauge("walign_dirty_keys", "Keys changed since they were last verified.", table.dirty_keys);
     if (table.verified_at) {
-      set(m, "walign_verified_lsn_bytes", "Position in the source's WAL as of which both sides were compared.",
+      set(m, "walign_verified_lsn_bytes",
+          "Position in the source's WAL as of which both sides were compared.",
           static_cast<double>(table.verified_at->value), labels);
     }
   }
@@ -294,8 +295,9 @@ void Sidecar::run() { impl_->run(); }
 Status Sidecar::status() const { return impl_->board.status(); }
 bool Sidecar::pause_backfill(bool paused) {
   const Companions companions(impl_->options.companions);
-  if (!companions.copying()) return false;
-  companions.copier()->pause(paused);
+  auto* copier = companions.copier();
+  if (copier == nullptr || !copier->active()) return false;
+  copier->pause(paused);
   return true;
 }
 void Sidecar::pause_apply() { impl_->board.pause(true); }

@@ -35,3 +35,28 @@ TEST_CASE("a copy ends under a load on the very table that does not end") {
   const auto& table = run.status().tables.at(0);
   WARN("changes while it was copied: " << table.books.decoded << ", dropped " << table.books.dropped);
 }
+
+TEST_CASE("a copy ends although the stream is further behind than pause_above_lag all the time") {
+  Migration m;
+  m.both("CREATE TABLE t (id int PRIMARY KEY, v text)");
+  m.source.exec("INSERT INTO t SELECT i, 'v' FROM generate_series(1, 300) i");
+  m.tables = "  - public.t\n";
+  m.more = "backfill: { chunk_rows: 100, workers: 2, pause_above_lag: 64KiB }\n";
+  Copying run(m, Copy::paused);
+  run.wait_until_streaming();
+  run.sidecar().pause_apply();
+  m.source.exec("INSERT INTO t SELECT i, repeat('x', 1000) FROM generate_series(1001, 1500) i");
+  REQUIRE(eventually([&] { return run.status().lag_bytes.value_or(0) > 200'000; }));
+  std::this_thread::sleep_for(1s);  // until the copy was told
+  const auto began = std::chrono::steady_clock::now();
+  run.resume();
+  const auto chunks = [&] { return m.target.scalar<int>("SELECT count(*)::int FROM walign.chunk"); };
+  // It is held, and goes on all the same, now and then.
+  REQUIRE(eventually([&] { return chunks() >= 2; }, 60s, 50ms));
+  CHECK(std::chrono::steady_clock::now() - began > 15s);
+  CHECK(run.status().lag_bytes.value_or(0) > 200'000);
+  run.sidecar().resume_apply();
+  run.wait_until_copied();
+  run.catch_up(m.source);
+  CHECK(m.equal("t"));
+}

@@ -9,11 +9,13 @@ namespace {
 // The last tenth of the rows has 100 kB each: ten times the average.
 struct LargeEnd {
   explicit LargeEnd(const std::string& copy_format) {
-    m.both("CREATE TABLE t (a text, id int, big text, u int, PRIMARY KEY (a, id)); "
-           "ALTER TABLE t ALTER big SET STORAGE EXTERNAL");
+    m.both(
+        "CREATE TABLE t (a text, id int, big text, u int, PRIMARY KEY (a, id)); "
+        "ALTER TABLE t ALTER big SET STORAGE EXTERNAL");
     if (copy_format == "text") m.both("CREATE TYPE mood AS ENUM ('ok'); ALTER TABLE t ADD m mood");
-    m.source.exec("INSERT INTO t SELECT 'k', i, repeat('x', CASE WHEN i > 900 THEN 100000 ELSE 10 END), i FROM "
-                  "generate_series(1, 1000) i; ANALYZE t");
+    m.source.exec(
+        "INSERT INTO t SELECT 'k', i, repeat('x', CASE WHEN i > 900 THEN 100000 ELSE 10 END), i FROM "
+        "generate_series(1, 1000) i; ANALYZE t");
     m.tables = "  - public.t\n";
     m.more = "backfill: { chunk_rows: 500, chunk_bytes: 1MiB }\n";
   }

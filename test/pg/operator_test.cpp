@@ -20,7 +20,7 @@ constexpr const char* kRules = R"(  - public.users: public.users_async
     columns:
       legacy_id: id
       status: { values: { ACTIVE: active, PAUSED: paused } }
-      price: { sql: "src.price_cents / 100.0" }
+      price: { sql: "src.price_cents / 100.0", reverse: "round(price * 100)::int" }
       price_cents: false
 )";
 
@@ -82,7 +82,7 @@ struct Operator {
                            .out);
   MigrationFiles files{"shop", source.conninfo("app") + " user=mover", target.url("app"), kRules,
                        "http: " + http() +
-                           "\nexisting_rows: adopt\n"
+                           "\nschema_change: add_columns\n"
                            "backfill: { chunk_rows: 100, max_rows_per_second: 2000 }\n"};
 };
 
@@ -90,7 +90,7 @@ void check_before(Operator& walign) {
   const auto checked = walign({"config", "check"});
   CHECK(checked.code == 0);
   CHECK(has(checked.out, "ok: 2 table rules"));
-  CHECK(has(checked.out, "existing_rows"));
+  CHECK(has(checked.out, "schema_change"));
   CHECK(has(checked.out, "is accepted but not acted on in this version"));
 
   const auto failing = walign({"preflight"});

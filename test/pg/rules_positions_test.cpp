@@ -97,6 +97,10 @@ TEST_CASE(
       return reached >= end;
     }));
   }
+  // The walsender sees that we are gone when it sees it.
+  REQUIRE(eventually([&] {
+    return !db.scalar<bool>("SELECT active FROM pg_replication_slots WHERE slot_name = $1", {one.m.stream()});
+  }));
   db.exec("SELECT pg_drop_replication_slot('" + one.m.stream() + "'); DROP PUBLICATION p");
 }
 

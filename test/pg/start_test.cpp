@@ -288,3 +288,34 @@ TEST_CASE("a slot that the source has invalidated is refused, also while it is b
     CHECK(has(error->describe(), "max_slot_wal_keep_size"));
   }
 }
+
+TEST_CASE("removing the last stream takes its own objects, and leaves what else is in the schema") {
+  OneTable one;
+  auto& m = one.m;
+  {
+    Run run(m);
+    run.wait_until_streaming();
+    run.stop();
+  }
+  const auto objects = [&] {
+    return m.target.scalar<int>(
+        "SELECT (SELECT count(*) FROM pg_class WHERE relnamespace = 'walign'::regnamespace AND relkind = "
+        "'r') + "
+        "(SELECT count(*) FROM pg_proc WHERE pronamespace = 'walign'::regnamespace)");
+  };
+  m.target.exec("CREATE TABLE walign.fence (of_another_migration int)");
+  stream::remove(m.config(), nullptr);
+  std::filesystem::remove_all(m.state);
+  CHECK(objects() == 1);
+  CHECK(m.target.scalar<bool>("SELECT to_regclass('walign.fence') IS NOT NULL"));
+  m.target.exec("DROP TABLE walign.fence");
+  {
+    Run run(m);  // makes again what is missing
+    run.wait_until_streaming();
+    run.stop();
+  }
+  m.source.exec("SELECT pg_create_logical_replication_slot('" + stream::capture_slot(m.config()) +
+                "', 'pgoutput')");
+  stream::remove(m.config(), nullptr);
+  CHECK(nothing_left(m.source, m.target));
+}

@@ -95,7 +95,13 @@ class Source {
     }
   }
 
+  // A session that waits for its commit to become visible does nothing else: there are only so many.
   void commit() {
+    constexpr std::ptrdiff_t kMostWaiting = 6;
+    if (std::count_if(running_.begin(), running_.end(), [](const auto& r) { return r.second.committed; }) >=
+        kMostWaiting) {
+      return show();
+    }
     Transaction* t = pick(false);
     if (t == nullptr) return;
     t->committed = true;
@@ -472,7 +478,7 @@ TEST_CASE("taking any one rule away makes copies wrong") {
 TEST_CASE("a copy ends under load that never ends") {
   for (const Mode mode : {Mode::early, Mode::aligned}) {
     for (unsigned seed = 1; seed <= 200; ++seed) {
-      const auto outcome = simulate(seed, mode, {}, 30000);
+      const auto outcome = simulate(seed, mode, {}, 12000);
       INFO("seed " << seed << (mode == Mode::early ? ", early" : ", aligned"));
       REQUIRE(outcome.wrong == "");
       REQUIRE(outcome.done_under_load);

@@ -201,7 +201,7 @@ TEST_CASE("config check warns of settings that nothing acts on, and of no other"
   const Workplace at;
   CHECK(!has(at({"config", "check"}).out, "warn"));
   std::ofstream(at.config(), std::ios::app)
-      << "existing_rows: empty\nschema_change: add_columns\napply: { workers: 2 }\n";
+      << "existing_rows: adopt\nschema_change: add_columns\napply: { workers: 2 }\n";
   const auto outcome = at({"config", "check"});
   CHECK(outcome.status == 0);
   CHECK(has(outcome.out, "ok: 1 table rule\n"));

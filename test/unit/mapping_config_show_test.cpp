@@ -117,6 +117,10 @@ ColumnRule some_column(Random& random, int number) {
     case ColumnKind::sql:
       column.sql = hard_text(random);
       column.reverse = perhaps(random);
+      if (!column.reverse && coin(random)) {
+        for (int i = 0; i < 2; ++i)
+          column.reverse_columns.emplace_back(hard_key(random, i), hard_text(random));
+      }
       break;
     case ColumnKind::values:
       column.source = coin(random) ? column.target : hard_text(random);

@@ -136,6 +136,10 @@ TEST_CASE("a column's rule that is not one is refused") {
   CHECK(begins(problem("a: {}"), "7:16: a column has neither sql, values nor constant"));
   CHECK(problem("a: {slq: x}") == "7:17: unknown key \"slq\" in a column (did you mean \"sql\"?)");
   CHECK(begins(problem("a: {constant: x, reverse: y}"), "7:30: reverse means nothing without sql"));
+  CHECK(begins(problem("a: {sql: x, reverse: {}}"), "7:34: reverse must be SQL or a map, not an empty one"));
+  CHECK(begins(problem("a: {sql: x, reverse: {b: }}"), "7:"));
+  CHECK(begins(problem("a: {sql: x, reverse: {b: y, b: z}}"), "7:41: duplicate key \"b\""));
+  CHECK(begins(problem("a: {sql: x, reverse: [b]}"), "7:34: reverse must be a text, not a list"));
   CHECK(begins(problem("a: {sql: x, else: y}"), "7:25: else means nothing without values"));
   CHECK(begins(problem("a: {sql: x, from: y}"), "7:25: from means nothing without values"));
   CHECK(begins(problem("a: {values: {}}"), "7:25: values must be a map, not an empty one"));

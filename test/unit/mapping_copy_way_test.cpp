@@ -88,3 +88,14 @@ TEST_CASE("a chunk has as many rows as its bytes allow, at least one, at most ch
   source.estimated_rows = -1;
   CHECK(mapping::rows_per_chunk(limits, source) == 10);
 }
+
+TEST_CASE("copying is reckoned by rows or by bytes, whichever takes longer") {
+  mapping::CopyWay way;
+  way.piped = true;
+  const auto piped = mapping::assumed_rate(way);
+  CHECK(mapping::copy_work_seconds(way, piped.rows_per_second * 3, 0) == 3.0);
+  CHECK(mapping::copy_work_seconds(way, 1, piped.bytes_per_second * 5) == 5.0);
+  CHECK(mapping::copy_work_seconds(way, 0, 0) == 0.0);
+  way.piped = false;
+  CHECK(mapping::copy_work_seconds(way, piped.rows_per_second * 3, 0) > 3.0);
+}

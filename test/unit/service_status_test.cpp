@@ -91,9 +91,9 @@ TEST_CASE("a status of which all is known says it, positions as PostgreSQL write
       "rows_estimated": 600,
       "chunks_done": 3,
       "chunks": 4,
-      "verified_at_lsn": null,
-      "differences": null,
-      "dirty_keys": null,
+      "verified_at_lsn": "0/150",
+      "differences": 2,
+      "dirty_keys": 9,
       "books": {
         "decoded": 11,
         "applied": 7,

@@ -40,6 +40,9 @@ inline stream::Status streaming_status() {
   status.slot_wal_status = "reserved";
   status.tables.push_back(
       {"public.users", "public.<b>users</b>", "streaming", {11, 7, 2, 1, 1}, 500, 600, 3, 4});
+  status.tables[0].verified_at = Lsn(0x150);
+  status.tables[0].differences = 2;
+  status.tables[0].dirty_keys = 9;
   status.epoch = 3;
   status.dead_letters = 1;
   status.transactions = 5;
@@ -73,6 +76,28 @@ inline Handlers remembering(Calls& calls) {
   handlers.resume_apply = [&calls] { calls.add("resume"); };
   handlers.retry_dead_letter = [&calls](std::int64_t id) { calls.add(cat("retry ", id)); };
   handlers.discard_dead_letter = [&calls](std::int64_t id) { calls.add(cat("discard ", id)); };
+  handlers.verify = [&calls](const verify::Request& request) {
+    calls.add(cat("verify ", join(request.tables, "+"), request.all ? " all" : "",
+                  request.repair ? " repair" : "", " ", join(request.key, "+")));
+    return std::uint64_t{7};
+  };
+  handlers.verification = [](std::uint64_t id) {
+    verify::Report report;
+    report.id = id;
+    auto& table = report.tables.emplace_back();
+    table.table = "public.users -> public.users";
+    table.state = "comparing";
+    table.differences = 1;
+    auto& difference = table.kept.emplace_back();
+    difference.set_kind(v1::Difference::DIFFERENT);
+    auto& key = *difference.add_key();
+    key.set_column("id");
+    key.set_source("5");
+    auto& column = *difference.add_columns();
+    column.set_column("v");
+    column.set_target("x");
+    return report;
+  };
   handlers.max_lag_bytes = 100;
   return handlers;
 }

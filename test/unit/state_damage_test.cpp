@@ -64,7 +64,7 @@ TEST_CASE("families of a newer walign are not opened over") {
     rocksdb::Options options;
     options.create_missing_column_families = true;
     std::vector<rocksdb::ColumnFamilyDescriptor> families;
-    for (const char* name : {"default", "identity", "checkpoints", "phase", "later"}) {
+    for (const char* name : {"default", "identity", "checkpoints", "phase", "dirty", "verify", "later"}) {
       families.emplace_back(name, rocksdb::ColumnFamilyOptions());
     }
     std::vector<rocksdb::ColumnFamilyHandle*> handles;

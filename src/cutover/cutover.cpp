@@ -1,2 +1,0 @@
-// Copyright the walign authors. SPDX-License-Identifier: Apache-2.0
-#include "walign/cutover.hpp"
