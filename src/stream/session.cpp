@@ -199,8 +199,8 @@ Xid Session::pass_gate(std::uint32_t xid, Lsn commit_lsn) {
 }
 
 bool Session::take_judged(event::TransactionPart part) {
-  const Xid xid =
-      part.first() ? pass_gate(part.tx().xid(), part.commit_lsn()) : Xid::widen(part.tx().xid(), gate_.xmax);
+  // Not only the first part: somebody may have begun to read rows in the middle of the transaction.
+  const Xid xid = pass_gate(part.tx().xid(), part.commit_lsn());
   auto judgement = companions_.judge(part, xid);
   while (!judgement) {
     meanwhile({xid, part.commit_lsn()});

@@ -1,5 +1,5 @@
-// The same as verify_load_test.cpp, with a standby that stalls for 2 s and 300,000 rows. For fifty rounds over a million:
-//   WALIGN_ROUNDS=50 WALIGN_SCALE=10 pg_verify_long
+// The same as verify_load_test.cpp, with a standby that stalls for 2 s and 300,000 rows. For fifty rounds over a
+// million: WALIGN_ROUNDS=50 WALIGN_SCALE=10 pg_verify_long
 #include <cstdlib>
 
 namespace {
