@@ -200,6 +200,7 @@ class Assembler {
   void check_utf8(std::string_view name, const char* what) const;
   v1::Change& add_change(v1::Change::Kind kind, std::uint32_t xid, const char* message_name);
   void add_column(const decode::RelationColumn& from, v1::Relation& relation) const;
+  Known* look_up(std::uint32_t oid);  // null where it was never described
   Known& known(std::uint32_t oid);
   std::uint32_t relation_index(Known& relation);
   Known& add_row_change(v1::Change& change, std::uint32_t oid);

@@ -128,8 +128,13 @@ Taken Assembler::on(const decode::Relation& message) {
     check_utf8(column.name, "the name of a column");
     add_column(column, *relation);
   }
+  // Each streamed transaction is told of its tables anew. Who keeps something for a description finds it again.
+  const Known* before = look_up(message.oid);
+  const bool same =
+      before != nullptr && before->relation->SerializeAsString() == relation->SerializeAsString();
+  Known now{same ? before->relation : RelationPtr(std::move(relation))};
   auto& relations = block_ != nullptr ? block_->relations : relations_;
-  relations[message.oid] = Known{std::move(relation)};
+  relations[message.oid] = std::move(now);
   latest_ = nullptr;
   return {};
 }
@@ -150,16 +155,19 @@ void Assembler::add_column(const decode::RelationColumn& from, v1::Relation& rel
   }
 }
 
+Assembler::Known* Assembler::look_up(std::uint32_t oid) {
+  if (block_ != nullptr) {
+    if (const auto own = block_->relations.find(oid); own != block_->relations.end()) return &own->second;
+  }
+  const auto found = relations_.find(oid);
+  return found == relations_.end() ? nullptr : &found->second;
+}
+
 // Rows of one table come in runs, so the latest is asked first. Entries are replaced, never removed, but with a
 // transaction's own at the end of a block: until then the pointer stays good.
 Assembler::Known& Assembler::known(std::uint32_t oid) {
   if (latest_ != nullptr && latest_oid_ == oid) return *latest_;
-  const auto look = [oid](auto& relations) {
-    const auto found = relations.find(oid);
-    return found == relations.end() ? nullptr : &found->second;
-  };
-  Known* found = block_ != nullptr ? look(block_->relations) : nullptr;
-  if (found == nullptr) found = look(relations_);
+  Known* found = look_up(oid);
   if (found == nullptr) malformed(cat("a change of relation ", oid, ", which was never described"));
   latest_ = found;
   latest_oid_ = oid;

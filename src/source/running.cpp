@@ -82,6 +82,8 @@ void RunningTransactions::spill_largest() {
   for (std::size_t i = 0; i < its.pieces_.size(); ++i) {
     auto& part = its.pieces_[i].part;
     if (!part) continue;
+    for (const auto& relation : part->relations())
+      its.relations_.try_emplace(relation->SerializeAsString(), relation);
     part->make_self_contained();
     spill_->put(its.number_, i, part->tx().SerializeAsString());
     part.reset();

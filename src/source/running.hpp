@@ -53,7 +53,7 @@ class Committed {
   bool spilled_ = false;
   std::size_t memory_bytes_ = 0;
   std::size_t next_ = 0;
-  std::map<std::string, event::RelationPtr> relations_;  // of what was read, by their bytes: each once
+  std::map<std::string, event::RelationPtr> relations_;  // of what was spilled, by their bytes: each once
 };
 
 class RunningTransactions {

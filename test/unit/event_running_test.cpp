@@ -126,6 +126,24 @@ TEST_CASE("a description inside a block is the transaction's own until it has co
   }
 }
 
+TEST_CASE("a table that is described again as it was keeps its description") {
+  event::Assembler assembler(std::size_t{1} << 20U, {4, false, false});
+  const auto take = [&](const std::string& bytes) {
+    return assembler.take(decode::decode(as_bytes(bytes), assembler.place()));
+  };
+  std::vector<event::RelationPtr> seen;
+  for (const std::uint32_t xid : {7U, 9U, 11U}) {
+    take(wire::stream_start(xid, 1));
+    take(in(xid, xid == 11 ? table("another") : table()));
+    take(in(xid, row("1")));
+    auto taken = take(wire::stream_stop());
+    seen.push_back(std::get<event::RunningPart>(taken).part.relations().at(0));
+    take(wire::stream_commit(xid, 0x100, 0x130, 5));
+  }
+  CHECK(seen[0] == seen[1]);
+  CHECK(seen[1] != seen[2]);
+}
+
 TEST_CASE("a large block comes in parts, none of them numbered") {
   Feed feed(1);
   feed.nothing(wire::stream_start(7, 1));

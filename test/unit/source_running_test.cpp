@@ -40,6 +40,7 @@ class Kept {
       for (const auto& change : part.tx().changes()) {
         CHECK(change.xid() == 0);
         CHECK(part.relations().at(change.relation())->name() == "t");
+        relations_.insert(part.relations().at(change.relation()));
         event::for_each_value(change.new_row(), [&](int i, const event::Value& v) {
           if (i == 0) out.emplace_back(v.bytes);
         });
@@ -49,6 +50,7 @@ class Kept {
   }
   [[nodiscard]] std::size_t memory_bytes() const { return running_.memory_bytes(); }
   // Of all parts that came out: a batch is cut by it.
+  [[nodiscard]] std::size_t descriptions() const { return relations_.size(); }
   [[nodiscard]] std::size_t came_out_bytes() const { return memory_bytes_; }
 
  private:
@@ -57,6 +59,7 @@ class Kept {
   source::RunningTransactions running_;
   std::vector<std::unique_ptr<source::Committed>> committed_;
   std::size_t memory_bytes_ = 0;
+  std::set<event::RelationPtr> relations_;
 };
 
 std::string table(std::uint32_t xid) {
@@ -87,6 +90,7 @@ TEST_CASE("a transaction comes out whole at its commit, from memory or from the 
     CHECK(kept.memory_bytes() == 0);
     CHECK(kept.ids() == expected);
     CHECK(kept.came_out_bytes() > expected.size() * 100);
+    CHECK(kept.descriptions() == 1);  // the spill makes no new ones
   }
 }
 
