@@ -15,7 +15,9 @@ constexpr Place kParallel{4, true, false};
 
 template <class M>
 M decoded(const std::string& bytes, Place place) {
-  return std::get<M>(decode::decode(as_bytes(bytes), place));
+  static std::deque<std::string> kept;  // what is decoded borrows from it
+  kept.push_back(bytes);
+  return std::get<M>(decode::decode(as_bytes(kept.back()), place));
 }
 
 std::string refusal(const std::string& bytes, Place place) {
