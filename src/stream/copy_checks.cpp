@@ -61,9 +61,9 @@ class Checking {
     if (!mapping::any_failed(findings_)) check_existing_rows();
     say_what_is_copied(tables);
     // Beside the workers: on the source the loop, its monitor and the one that asks for keys; on the target the one
-    // that applies and the one that keeps chunks.
-    check_connections("source", source_, p_.source, 3 + config_.backfill.workers);
-    check_connections("target", target_, p_.target, 2 + config_.backfill.workers);
+    // that applies and the one that keeps chunks; on both the verification's.
+    check_connections("source", source_, p_.source, 4 + config_.backfill.workers);
+    check_connections("target", target_, p_.target, 3 + config_.backfill.workers);
   }
 
  private:
