@@ -65,11 +65,11 @@ class CaptureReader {
   [[nodiscard]] const std::vector<v1::CaptureHeader>& segments() const;
   // The next frame is the first of that segment (a number, as in its header).
   void seek(std::uint32_t segment);
-  // Borrowed until the next call; null at the end. `began_segment` is true for a segment's first frame.
+  // Borrowed until the next call; null at the end. Throws Error(storage) for damage.
   const v1::CaptureFrame* next();
   // Of the segment that the frame is in.
   [[nodiscard]] const v1::CaptureHeader& header() const;
-  [[nodiscard]] bool first_of_segment() const;
+  [[nodiscard]] bool first_of_segment() const;  // the frame that next() gave last
   // What is cut short at the end of the last segment; empty if nothing is.
   [[nodiscard]] const std::string& torn() const;
 

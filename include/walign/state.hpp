@@ -6,6 +6,7 @@
 //
 //   DIRECTORY/format        text: that this is walign's, its format, its migration
 //   DIRECTORY/db/           one RocksDB
+//   DIRECTORY/spill/        transactions that are still running (walign/spill.hpp); nothing after a restart
 //   DIRECTORY/control.sock  the sidecar's (module service)
 //
 //   column family   key                          value (walign.v1, behind a format byte and its length)

@@ -127,7 +127,7 @@ struct TableStatus {
 // What is known now; nullopt where it is not known yet.
 struct Status {
   std::string migration;
-  std::string phase = "new";  // new, streaming
+  std::string phase = "new";  // new, backfilling, streaming
   std::string direction = "forward";
   std::optional<std::string> source_system_id;
   std::optional<Lsn> source_lsn;

@@ -62,6 +62,12 @@ class CaptureSource final : public Source {
     // What was running when a segment began is needed from its beginning, and what was running then, ...
     auto chosen = after == segments.begin() ? after : after - 1;
     while (chosen->needs_segment() != chosen->segment()) {
+      if (chosen->needs_segment() < segments.front().segment()) {
+        throw Error(ErrorKind::precondition,
+                    cat("the capture in ", options_.directory, " lacks segment ", chosen->needs_segment(),
+                        ", where transactions begin that are in segment ", chosen->segment()),
+                    "put the earlier segments back, or replay from a position in a later one");
+      }
       chosen = segments.begin() + (chosen->needs_segment() - segments.front().segment());
     }
     reader_.seek(chosen->segment());

@@ -36,6 +36,12 @@ struct CaptureReader::Impl {
       throw Error(ErrorKind::storage, cat(path, " says that it is segment ", header.segment()),
                   "give the files their own names again");
     }
+    if (header.needs_segment() == 0 || header.needs_segment() > number) {
+      throw Error(
+          ErrorKind::storage,
+          cat(path, " says that it needs segment ", header.needs_segment(), ", which is no earlier one"),
+          "take the file from a backup, or capture again");
+    }
     headers.push_back(std::move(header));
   }
 
