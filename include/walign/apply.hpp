@@ -113,6 +113,9 @@ struct Options {
   std::int64_t max_batch_bytes = std::int64_t{8} << 20U;
   config::OnConflict on_conflict = config::OnConflict::stop;
   std::set<pg::Oid> ignored_relations;  // not in the mapping, and known to be none of its business
+  // Each transaction that may write rows begins with this logical message (prefix "walign"), by which who reads the
+  // target's WAL knows it for ours; empty: none.
+  std::string signature;
 };
 
 struct DeadLetter {

@@ -183,12 +183,23 @@ struct Config {
   Gates gates;
   Cutover cutover;
   std::string http = "127.0.0.1:8642";  // HOST:PORT; empty: no HTTP
+  // Made by reversed(): source and target have changed places, `tables` is still written for the way there.
+  bool reverse = false;
 
-  // walign_ and the migration's name with '-' as '_': names the slot, the publication and the stream.
+  // walign_ and the migration's name with '-' as '_', for both directions: names what is kept of who may write.
+  [[nodiscard]] std::string fence_name() const;
+  // The same for the way there, with _reverse for the way back: names the slot, the publication and the stream.
   [[nodiscard]] std::string stream_name() const;
-  [[nodiscard]] std::string slot_name() const { return slot ? *slot : stream_name(); }
+  [[nodiscard]] bool slot_is_brought() const { return slot && !reverse; }
+  [[nodiscard]] std::string slot_name() const { return slot_is_brought() ? *slot : stream_name(); }
   bool operator==(const Config&) const = default;
 };
+
+// The other direction of the same migration, with a state directory of its own inside the first; its own inverse.
+Config reversed(const Config& config);
+
+// A setting (of a session) by which walign's own sessions pass the fences of the migration that it names.
+inline constexpr const char* kPassSetting = "walign.pass";
 
 using Environment = std::function<std::optional<std::string>(const std::string& name)>;
 Environment process_environment();

@@ -18,7 +18,7 @@
 
 #include <thread>
 
-#include "walign/stream.hpp"
+#include "walign/verify.hpp"
 
 namespace walign::cutover {
 
@@ -59,6 +59,8 @@ struct Result {
   std::string writes;       // the side that takes writes now: source or target; empty where that is not known
   std::uint64_t epoch = 0;  // of the last attempt; 0: none was begun
   std::vector<Progress> steps;
+  std::string report;       // the JSON document (src/cutover/report.hpp); empty where there is none
+  std::string report_file;  // where it was kept; empty if nowhere
 };
 int exit_status(Result::Outcome outcome);  // INTERFACE.md's
 
@@ -102,6 +104,49 @@ class Controller {
   std::thread thread_;
 };
 
+// ------------------------------------------------------------------------------------------ the sidecar
+
+// Both directions of one migration, and the change between them:
+//
+//   source ──> forward stream ──> target      applies while the source takes writes
+//   source <── reverse stream <── target      made for a cutover; applies while the target takes writes
+//
+// The one that does not apply listens: it reads its slot, writes nothing but its position, and finds in its own stream
+// the moment from which it applies: the marker with which the other side was opened. That moment is kept in the row of
+// walign.fence on the side that it writes to (open_lsn), in the transaction that passes it.
+class Migration {
+ public:
+  struct Options {
+    config::Config config;
+    stream::Until until;
+    bool no_backfill = false;
+    const Interrupt* stop = nullptr;
+    obs::Metrics* metrics = nullptr;
+  };
+  // Opens the state directory; touches no server.
+  explicit Migration(Options options);
+  ~Migration();
+  Migration(const Migration&) = delete;
+  Migration& operator=(const Migration&) = delete;
+
+  // As stream::Sidecar::run(). A change of sides that was left half done is brought to its end first.
+  void run();
+
+  // All from any thread. Those of the stream concern the direction that applies.
+  [[nodiscard]] stream::Status status() const;
+  void pause_apply();
+  void resume_apply();
+  bool pause_backfill(bool paused);
+  void retry_dead_letter(std::int64_t id, std::chrono::milliseconds timeout);
+  void discard_dead_letter(std::int64_t id, std::chrono::milliseconds timeout);
+  [[nodiscard]] verify::Verifier& verifier();
+  [[nodiscard]] Controller& controller();
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
 // --------------------------------------------------------------------------------------------- recover
 
 // Brings a half-done cutover or rollback to rest with nothing but the two servers: backs out what is not open yet (it
@@ -116,6 +161,51 @@ struct Recovery {
 // Whoever else works on this migration is displaced. Throws Error(precondition) where there is no fence, or several
 // and no name; Error(interrupted).
 Result recover(const Recovery& recovery, const std::function<void(const Progress&)>& tell);
+
+// --------------------------------------------------------------------------------------------- finish
+
+// After a cutover has proved itself: everything that walign made goes, but for what keeps the old side closed. And
+// before a cutover: everything goes. Both need that nothing of the migration runs, and may be repeated: what was
+// interrupted, wherever, is run again.
+enum class OldSide : std::uint8_t {
+  closed,    // its tables refuse writes for good, by the plain triggers walign_closed
+  archived,  // that too, and they are renamed to NAME_archived_YYYYMMDD, with a comment
+  reopened,  // takes writes again, and nothing stays
+};
+struct Finish {
+  config::Config config;
+  OldSide old_side = OldSide::closed;
+  std::optional<int> keep_days = std::nullopt;  // archived: the comment says until when; nothing acts on it
+  // Of config.state, held by the caller; finish() writes the phase, plan_finish() does without where there is none.
+  state::Store* store = nullptr;
+  const Interrupt* interrupt = nullptr;
+};
+struct FinishPlan {
+  bool finished = false;  // already: only what is left of it is done
+  struct Table {
+    config::TableName table;   // on the source
+    std::string moved_to;      // db.example:5432/app, table public.users_async
+    std::string archive_name;  // the name that it gets; empty: it keeps the one it has
+    bool partitioned = false;
+    bool done = false;  // is as it shall be
+  };
+  std::vector<Table> tables;
+  std::vector<std::string> goes;  // from both servers and the state directory, a line each
+  std::vector<std::string> lost;  // what nobody can do, or read, afterwards
+  std::vector<std::string> stays;
+  [[nodiscard]] bool nothing_left() const;
+};
+// Changes nothing. Error(precondition) where there was no cutover, or one side is half way, or what finish() will do
+// could not be done: a slot that is read, a privilege.
+FinishPlan plan_finish(const Finish& finish);
+// A line for each step that has been done. Error(precondition) where tables are held; what was done stays done.
+void finish(const Finish& finish, const std::function<void(const std::string&)>& tell);
+
+// Before a cutover, or after a rollback: everything that walign made on both servers. A line for each thing that is
+// gone. Error(precondition) where the target takes writes, a change of sides is half done, or tables are held. `store`:
+// of config.state, where there is one; its files are the caller's to remove.
+void remove(const config::Config& config, state::Store* store, const Interrupt* interrupt,
+            const std::function<void(const std::string&)>& tell);
 
 // ------------------------------------------------------------------------------ the phases of a migration
 

@@ -124,11 +124,39 @@ struct TableStatus {
       std::nullopt;  // changed since; nothing where that is the whole table
 };
 
+// Of the change of sides (walign/cutover.hpp), as far as it is known.
+struct SidesStatus {
+  std::optional<std::string> source, target;   // walign.fence's state: OPEN, FENCING, ..., CLOSED
+  std::optional<std::int64_t> lease_until_us;  // since 1970, by the clock of the side that has it
+  std::optional<std::uint64_t> epoch;          // of the attempt: the higher one of both rows
+  std::optional<bool> rollback_ready;
+  std::string rollback_why;  // why not
+  std::optional<double> rollback_lag_seconds;
+  struct Gate {
+    std::string name, value, limit;
+    bool ok = false;
+  };
+  std::vector<Gate> gates;  // as they were when they were last asked
+  struct Blocker {
+    int pid = 0;
+    std::string query;
+  };
+  std::vector<Blocker> blockers;
+  struct Step {
+    std::string name, text;
+    double at_ms = 0, took_ms = 0;
+  };
+  std::vector<Step> steps;           // of the last change, or the one under way
+  std::optional<Lsn> lsn;            // its fence
+  std::optional<double> refused_ms;  // for how long writes waited or were refused
+};
+
 // What is known now; nullopt where it is not known yet.
 struct Status {
   std::string migration;
-  std::string phase = "new";  // new, backfilling, streaming
+  std::string phase = "new";  // INTERFACE.md's
   std::string direction = "forward";
+  SidesStatus sides;
   std::optional<std::string> source_system_id;
   std::optional<Lsn> source_lsn;
   std::optional<Lsn> received, applied, durable, acknowledged;
@@ -143,9 +171,11 @@ struct Status {
   std::uint64_t transactions = 0;
   std::int64_t last_commit_time_us = 0;  // of the last transaction applied, since 1970; 0: none yet
   bool paused = false;
-  bool connected = false;          // streaming at this moment
-  std::string last_error;          // what it is retrying after; empty if nothing
-  std::int64_t started_at_us = 0;  // since 1970
+  bool connected = false;            // streaming at this moment
+  bool listening = false;            // the other direction applies; this one only reads its slot
+  std::string last_error;            // what it is retrying after; empty if nothing
+  std::int64_t started_at_us = 0;    // since 1970
+  std::int64_t stable_since_us = 0;  // since 1970: of the start, the last error or the last pause
 };
 
 // ------------------------------------------------------------------------------ work beside the stream
@@ -198,10 +228,34 @@ class Companion {
   virtual void report(Status& status) const = 0;  // from any thread
   virtual void pause(bool paused) = 0;            // from any thread
   virtual void lag(std::int64_t bytes) = 0;       // from any thread: how far the stream is behind
+  // At this moment of the stream both sides are known to be equal, all tables: somebody has proved it. Everything
+  // below `at` is applied, and nothing else is.
+  virtual void equal(Lsn /*at*/) {}
   // These rows of a complete table are wrong on the target: each is read again as a chunk of its own. `route`:
   // Route::id; keys as CopyWay::key has them, in text. On the loop's thread, between batches. Throws
   // Error(precondition) where that cannot be done.
   virtual void take_again(int route, const std::vector<std::vector<std::string>>& keys);
+};
+
+// ---------------------------------------------------------------------------------------- whose turn it is
+
+// Two streams of a migration run in opposite directions, and only one of them may write (walign/cutover.hpp). A stream
+// that has a Turn asks it about every transaction. All calls on the loop's thread.
+class Turn {
+ public:
+  struct Heard {
+    bool pass_over = false;           // nothing of this part is written
+    bool equal = false;               // Companion::equal() holds once it is passed
+    std::vector<apply::Extra> extra;  // for the target transaction that passes it, which is written at once
+  };
+  virtual ~Turn() = default;
+  // At a session's start, and after each halt: reads from the server that is written to where it stands.
+  virtual void begin(pg::Connection& target) = 0;
+  // Whether transactions are passed over now.
+  [[nodiscard]] virtual bool listening() const = 0;
+  virtual Heard hear(const event::TransactionPart& part) = 0;
+  // Asked between batches, when nothing is gathered. True: the loop rests, and asks again.
+  virtual bool halted() = 0;
 };
 
 // ------------------------------------------------------------------------------------------ the loop
@@ -220,6 +274,7 @@ struct Options {
   // They outlive the sidecar; none: only stream. Asked to judge in this order until one says to wait, so that only the
   // last may change anything when asked: the one that copies rows.
   std::vector<Companion*> companions;
+  Turn* turn = nullptr;             // outlives the sidecar; none: there is one direction only
   const Interrupt* stop = nullptr;  // stop cleanly
   obs::Metrics* metrics = nullptr;  // outlives the sidecar
 };
@@ -244,6 +299,8 @@ class Sidecar {
   // Carried out between two batches; wait for that, at most `timeout`. Throw what went wrong.
   void retry_dead_letter(std::int64_t id, std::chrono::milliseconds timeout);
   void discard_dead_letter(std::int64_t id, std::chrono::milliseconds timeout);
+  // The phase, as the state directory keeps it. Any thread.
+  void put_phase(const std::string& phase);
 
  private:
   struct Impl;

@@ -263,6 +263,9 @@ void Applier::Impl::write(const std::vector<Execution>& executions, Lsn commit_a
   pg::Pipeline pipeline(connection);
   const bool opens = !open;
   if (opens) pipeline.send("BEGIN");
+  if (opens && !options.signature.empty()) {
+    pipeline.send("SELECT pg_catalog.pg_logical_emit_message(true, 'walign', $1::text)", {{options.signature}});
+  }
   if (!extra_sent) {
     for (const auto& e : extra) {
       std::vector<pg::Param> params;

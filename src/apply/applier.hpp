@@ -30,6 +30,7 @@ struct Applier::Impl {
   // Sends the executions, opening a transaction if none is open, committing at `commit_at` if it is valid.
   void write(const std::vector<Execution>& executions, Lsn commit_at);
   void prepare(const std::vector<Execution>& executions);
+  void begin(const std::string& settings);  // with the signature
   void count(const std::vector<Execution>& executions, const std::vector<pg::Result>& results,
              std::size_t first);
   void committed();

@@ -232,9 +232,15 @@ bool Applier::Impl::exchange(const Parts& transaction, Lsn commit_at) {
   }
 }
 
+void Applier::Impl::begin(const std::string& settings) {
+  connection.exec(cat("BEGIN; ", settings));
+  if (options.signature.empty()) return;
+  connection.query("SELECT pg_catalog.pg_logical_emit_message(true, 'walign', $1::text)", {options.signature});
+}
+
 void Applier::Impl::setting_aside(const Parts& transaction, Lsn commit_at) {
   if (!open) {
-    connection.exec("BEGIN");
+    begin("");
     open = true;
   }
   for (const auto* part : transaction) {
@@ -330,7 +336,7 @@ void Applier::retry_dead_letter(std::int64_t id) {
   WALIGN_CHECK(!pending() && !in_transaction());
   const auto letters = read_dead_letters(i.connection, i.options.stream);
   const auto chain = chain_of(i.connection, i.options.stream, id);
-  i.connection.exec("BEGIN; SET LOCAL synchronous_commit = on");
+  i.begin("SET LOCAL synchronous_commit = on");
   i.open = true;
   try {
     for (const auto& stored : chain) {

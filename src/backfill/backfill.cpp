@@ -10,6 +10,7 @@ pg::ConnectionOptions options_for(const config::Config& config, const std::strin
   pg::ConnectionOptions options;
   options.conninfo = conninfo;
   options.application_name = cat(config.stream_name(), " backfill");
+  options.settings.emplace_back(config::kPassSetting, config.fence_name());
   options.interrupt = &cancel;
   return options;
 }

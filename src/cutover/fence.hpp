@@ -76,8 +76,15 @@ struct Swapped {
 Swapped compare_and_set(pg::Connection& server, const FenceId& id, const FenceRow& expected, const Change& to,
                         Millis timeout);
 
+// The switch hook of the attempt that opened this side has run.
+bool switched(pg::Connection& opened, const FenceId& id, std::uint64_t epoch);
+void note_switched(pg::Connection& opened, const FenceId& id, std::uint64_t epoch);
+
 // For the target transaction with which the stream passes the marker of `epoch`: its end goes into the taker's row.
 apply::Extra note_fence_lsn(const FenceId& taker, std::uint64_t epoch, Lsn marker_end);
+
+// The same for the stream that writes to `side`, on passing the marker with which the other side was opened.
+apply::Extra note_open_lsn(const FenceId& side, std::uint64_t epoch, Lsn marker_end);
 
 // ------------------------------------------------------------------------------------------- markers
 
@@ -96,6 +103,7 @@ std::optional<Marker> parse_marker(std::string_view text);
 // ------------------------------------------------------------------------------------------ triggers
 
 // A setting (ConnectionOptions::settings) by which a session of walign's passes the fences of this migration.
+// config::kPassSetting
 std::pair<std::string, std::string> pass_setting(const std::string& migration);
 
 struct Limits {

@@ -13,7 +13,8 @@ FROM walign.fence f LEFT JOIN walign.stream s ON s.name = $5
 WHERE f.migration = $1 AND f.side = $2)";
 
 constexpr const char* kOpen = R"(
-UPDATE walign.fence f SET state = 'OPEN', lease_until = NULL, changed_at = pg_catalog.clock_timestamp()
+UPDATE walign.fence f SET state = 'OPEN', lease_until = NULL, open_lsn = NULL,
+  changed_at = pg_catalog.clock_timestamp()
 FROM walign.stream s
 WHERE f.migration = $1 AND f.side = $2 AND f.epoch = $3::pg_catalog.int8 AND f.state = 'CLOSED'
   AND f.owner = $4::pg_catalog.int8 AND s.name = $5 AND s.position >= f.fence_lsn)";

@@ -19,7 +19,8 @@ constexpr std::array<std::pair<RowState, std::string_view>, 6> kStates = {{
 }};
 
 constexpr const char* kRowColumns =
-    "f.epoch, f.state, f.owner, (extract(epoch FROM f.lease_until) * 1000000)::pg_catalog.int8, f.fence_lsn";
+    "f.epoch, f.state, f.owner, (extract(epoch FROM f.lease_until) * 1000000)::pg_catalog.int8, f.fence_lsn, "
+    "f.open_lsn";
 
 RowState parse_state(std::string_view text) {
   for (const auto& [state, name] : kStates) {
@@ -38,6 +39,7 @@ std::optional<FenceRow> row_of(const pg::Result& r) {
   row.owner = static_cast<std::uint64_t>(r.integer(0, 2));
   if (!r.is_null(0, 3)) row.lease_until_us = r.integer(0, 3);
   if (!r.is_null(0, 4)) row.fence_lsn = r.lsn(0, 4);
+  if (!r.is_null(0, 5)) row.open_lsn = r.lsn(0, 5);
   return row;
 }
 
@@ -65,7 +67,8 @@ constexpr const char* kSet = R"(
 UPDATE walign.fence f SET epoch = $6::bigint, state = $7, owner = $8::bigint,
   lease_until = CASE WHEN $7 IN ('FENCING', 'FENCED') THEN
     coalesce(pg_catalog.clock_timestamp() + $9::bigint * interval '1 millisecond', f.lease_until) END,
-  fence_lsn = CASE WHEN f.epoch = $6::bigint THEN f.fence_lsn END, changed_at = pg_catalog.clock_timestamp()
+  fence_lsn = CASE WHEN f.epoch = $6::bigint THEN f.fence_lsn END,
+  open_lsn = CASE WHEN $7 <> 'OPEN' THEN f.open_lsn END, changed_at = pg_catalog.clock_timestamp()
 WHERE f.migration = $1 AND f.side = $2 AND f.epoch = $3::bigint AND f.state = $4 AND f.owner = $5::bigint
 RETURNING )";
 
@@ -139,8 +142,8 @@ std::optional<FenceRow> settled_row(pg::Connection& server, const FenceId& id, M
 bool insert_row(pg::Connection& server, const FenceId& id, const FenceRow& row) {
   FenceTransaction transaction(server, {});
   const auto r = server.query(
-      "INSERT INTO walign.fence (migration, side, epoch, state, owner) VALUES ($1, $2, $3, $4, $5) "
-      "ON CONFLICT DO NOTHING",
+      "INSERT INTO walign.fence (migration, side, epoch, state, owner, open_lsn) VALUES ($1, $2, $3, $4, $5, "
+      "CASE WHEN $4 = 'CLOSED' THEN '0/0'::pg_catalog.pg_lsn END) ON CONFLICT DO NOTHING",
       {id.migration, std::string(side_name(id.side)), cat(row.epoch), std::string(state_name(row.state)),
        cat(row.owner)});
   server.exec(make_counters(id));
@@ -171,12 +174,34 @@ Swapped compare_and_set(pg::Connection& server, const FenceId& id, const FenceRo
   return swapped;
 }
 
+bool switched(pg::Connection& opened, const FenceId& id, std::uint64_t epoch) {
+  const auto r = opened.query(
+      "SELECT f.switched_epoch = $3::pg_catalog.int8 FROM walign.fence f WHERE f.migration = $1 AND f.side = $2",
+      {id.migration, std::string(side_name(id.side)), cat(epoch)});
+  return r.rows() == 1 && !r.is_null(0, 0) && r.boolean(0, 0);
+}
+
+void note_switched(pg::Connection& opened, const FenceId& id, std::uint64_t epoch) {
+  FenceTransaction transaction(opened, {});
+  opened.query("UPDATE walign.fence f SET switched_epoch = $3 WHERE f.migration = $1 AND f.side = $2",
+               {id.migration, std::string(side_name(id.side)), cat(epoch)});
+  transaction.commit("noting the switch");
+}
+
 apply::Extra note_fence_lsn(const FenceId& taker, std::uint64_t epoch, Lsn marker_end) {
   return {
       "UPDATE walign.fence f SET fence_lsn = $4::pg_catalog.pg_lsn WHERE f.migration = $1 AND f.side = $2 "
       "AND "
       "f.epoch = $3::pg_catalog.int8 AND f.state = 'CLOSED'",
       {taker.migration, std::string(side_name(taker.side)), cat(epoch), marker_end.to_string()}};
+}
+
+apply::Extra note_open_lsn(const FenceId& side, std::uint64_t epoch, Lsn marker_end) {
+  return {
+      "UPDATE walign.fence f SET open_lsn = $4::pg_catalog.pg_lsn WHERE f.migration = $1 AND f.side = $2 "
+      "AND f.epoch >= $3::pg_catalog.int8 AND f.state IN ('SEALED', 'CLOSED', 'ABORTED') AND f.open_lsn IS "
+      "NULL",
+      {side.migration, std::string(side_name(side.side)), cat(epoch), marker_end.to_string()}};
 }
 
 std::string marker_text(const Marker& marker) {
@@ -203,7 +228,7 @@ std::optional<Marker> parse_marker(std::string_view text) {
 }
 
 std::pair<std::string, std::string> pass_setting(const std::string& migration) {
-  return {"walign.pass", migration};
+  return {config::kPassSetting, migration};
 }
 
 }  // namespace walign::cutover

@@ -12,6 +12,8 @@ CREATE TABLE IF NOT EXISTS walign.fence (
   owner bigint NOT NULL,
   lease_until timestamptz,
   fence_lsn pg_lsn,
+  open_lsn pg_lsn,
+  switched_epoch bigint,
   changed_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
   PRIMARY KEY (migration, side),
   CHECK ((state IN ('FENCING', 'FENCED')) = (lease_until IS NOT NULL))
@@ -165,7 +167,7 @@ BEGIN
   END IF;
   UPDATE walign.fence f SET state = 'ABORTED', changed_at = pg_catalog.clock_timestamp()
     WHERE f.migration = its_migration AND f.side <> giver.side AND f.state = 'CLOSED';
-  UPDATE walign.fence f SET state = 'OPEN', epoch = f.epoch + 1, owner = 0, lease_until = NULL,
+  UPDATE walign.fence f SET state = 'OPEN', epoch = f.epoch + 1, owner = 0, lease_until = NULL, open_lsn = NULL,
     changed_at = pg_catalog.clock_timestamp() WHERE f.migration = its_migration AND f.side = giver.side;
   RETURN pg_catalog.format('the %s side of %s takes writes again (epoch %s)', giver.side, its_migration,
                            giver.epoch + 1);

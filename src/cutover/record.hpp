@@ -39,6 +39,10 @@ struct FenceRow {
   std::uint64_t owner = 0;  // the stream's start epoch (walign.stream) of the instance that wrote it
   std::optional<std::int64_t> lease_until_us;  // since 1970, by that server's clock
   std::optional<Lsn> fence_lsn;                // taker: the marker's commit, as the stream brought it
+  // From where on the stream that writes to this side applies: the commit with which the other side was opened, as
+  // that stream brought it; 0 where it has applied ever since it was made. Nothing: it listens, since this side takes
+  // writes, or the stream has not passed that commit yet. Opening this side forgets it.
+  std::optional<Lsn> open_lsn = std::nullopt;
   bool operator==(const FenceRow&) const = default;
 };
 

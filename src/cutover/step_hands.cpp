@@ -39,10 +39,7 @@ Answer StepHands::work(Step step, const Attempt& attempt, Millis left) {
     case Step::drain:
       return drain(server(taker), id(taker), attempt.epoch, side(taker).stream, left,
                    [this](Millis time) { pause(time); });
-    case Step::prove: {
-      Answer proved = around_.prove(attempt, left);
-      return proved.kind == Answer::Kind::done ? gate_behind_fence(attempt.giver) : proved;
-    }
+    case Step::prove: return prove(attempt, left);
     case Step::sequences: return set_all(attempt);
     case Step::before_open: return hook("before_open", settings().before_open, attempt, left);
     case Step::freeze: return freeze(attempt.giver, left);
@@ -53,7 +50,22 @@ Answer StepHands::work(Step step, const Attempt& attempt, Millis left) {
               "this is an error in walign: report it with the log");
 }
 
+Answer StepHands::prove(const Attempt& attempt, Millis left) {
+  for (const auto& [which, before] : fingerprints_) {
+    const auto changed = changed_tables(before, fingerprints(server(which), side(which).tables));
+    if (!changed.empty()) {
+      return refused(cat("the definition of ", changed.front().to_string(), " on the ", side_name(which),
+                         " has changed since the gates"));
+    }
+  }
+  Answer proved = around_.prove(attempt, left);
+  return proved.kind == Answer::Kind::done ? gate_behind_fence(attempt.giver) : proved;
+}
+
 Answer StepHands::gate(Side giver) {
+  for (const Side each : {Side::source, Side::target}) {
+    fingerprints_[each] = fingerprints(server(each), side(each).tables);
+  }
   cutover::Figures figures = around_.figures(giver);
   figures.giver = measure(server(giver), side(giver).tables);
   figures.taker = measure(server(other(giver)), side(other(giver)).tables);
@@ -61,8 +73,10 @@ Answer StepHands::gate(Side giver) {
   collected_.gates = judge(around_.gates, figures, gives_way);
   collected_.blockers = blockers(around_.gates, figures, gives_way);
   if (!all_hold(collected_.gates)) return refused(shut(collected_.gates));
-  // A taker that has lost its closing triggers takes writes now, and would go on to.
+  // A taker that has lost its closing triggers takes writes now, and would go on to. (One that was never closed, before
+  // anything was prepared, is no news.)
   const Side taker = other(giver);
+  if (!cutover::read_row(server(taker), id(taker))) return {};
   const auto bare = unguarded(server(taker), id(taker), side(taker).tables);
   if (bare.empty()) return {};
   return refused(cat("the ", side_name(taker), " is not closed: somebody has taken the triggers of ",
@@ -115,9 +129,12 @@ Answer StepHands::freeze(Side giver, Millis left) {
 }
 
 Answer StepHands::switch_over(const Attempt& attempt) {
-  if (around_.switched(attempt.epoch)) return {};
+  auto& opened = server(other(attempt.giver));
+  if (switched(opened, id(other(attempt.giver)), attempt.epoch)) return {};
   Answer answer = hook("switch_hook", settings().switch_hook, attempt, settings().hook_timeout);
-  if (answer.kind == Answer::Kind::done) around_.note_switched(attempt.epoch);
+  if (answer.kind == Answer::Kind::done) {
+    note_switched(server(other(attempt.giver)), id(other(attempt.giver)), attempt.epoch);
+  }
   return answer;
 }
 

@@ -18,14 +18,11 @@ struct Surroundings {
   config::Gates gates;
   // What the stream and the verification know; `giver` and `taker` of it are measured here.
   std::function<cutover::Figures(Side giver)> figures;
-  // Proves what is left: dirty keys, fingerprints.
+  // Proves what is left: the dirty keys.
   std::function<Answer(const Attempt& attempt, Millis left)> prove;
   std::function<void(Flow flow)> flow;
   // Waits until nothing is being applied any more; false if that was not so in time.
   std::function<bool(Millis left)> still;
-  // The switch hook of this epoch has run, and was noted on disk; and the noting.
-  std::function<bool(std::uint64_t epoch)> switched;
-  std::function<void(std::uint64_t epoch)> note_switched;
   std::vector<mapping::Route> forward, backward;  // for sequences: from the giver to the taker
   const Interrupt* interrupt = nullptr;
 };
@@ -56,11 +53,14 @@ class StepHands : public FenceHands {
   Answer set_all(const Attempt& attempt);
   Answer freeze(Side giver, Millis left);
   Answer switch_over(const Attempt& attempt);
+  Answer prove(const Attempt& attempt, Millis left);
   void pause(Millis time) const;
 
   const std::string migration_;
   const Surroundings around_;
   Collected collected_;
+  // Of source and target, when the gates were asked; empty where another instance did that.
+  std::map<Side, std::map<TableName, std::string>> fingerprints_;
 };
 
 }  // namespace walign::cutover

@@ -86,10 +86,30 @@ ConfigError::ConfigError(std::string file, std::vector<Problem> problems)
             "correct the file, then look at it with: walign config check"),
       problems_(std::move(problems)) {}
 
-std::string Config::stream_name() const {
+std::string Config::fence_name() const {
   std::string name = "walign_" + migration;
   std::replace(name.begin(), name.end(), '-', '_');
   return name;
+}
+
+std::string Config::stream_name() const { return reverse ? fence_name() + "_reverse" : fence_name(); }
+
+namespace {
+
+constexpr std::string_view kReverseState = "/reverse";
+
+}  // namespace
+
+Config reversed(const Config& config) {
+  Config out = config;
+  std::swap(out.source, out.target);
+  out.reverse = !config.reverse;
+  if (config.reverse) {
+    out.state.resize(out.state.size() - kReverseState.size());
+  } else {
+    out.state += kReverseState;
+  }
+  return out;
 }
 
 Environment process_environment() {

@@ -63,7 +63,7 @@ class Beginning {
     f.target_database = p.target.database;
     f.mapping_hash = hash_;
     f.slot_name = config_.slot_name();
-    f.slot_is_brought = config_.slot.has_value();
+    f.slot_is_brought = config_.slot_is_brought();
     f.slot = source::read_slot(source_, config_.slot_name());
     if (const auto row = apply::read_stream(target_, stream_)) {
       f.target =

@@ -32,6 +32,7 @@ class Board {
   void pause(bool paused) {
     const std::lock_guard lock(mutex_);
     status_.paused = paused;
+    status_.stable_since_us = Clock::system().unix_micros();
   }
   [[nodiscard]] bool paused() const {
     const std::lock_guard lock(mutex_);

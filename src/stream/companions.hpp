@@ -59,6 +59,9 @@ class Companions {
   void committed(Lsn position, Lsn reached, std::optional<Xid> next) {
     for (auto* c : all_) c->committed(position, reached, next);
   }
+  void equal(Lsn at) {
+    for (auto* c : all_) c->equal(at);
+  }
   [[nodiscard]] Lsn awaited() const {
     Lsn furthest;
     for (const auto* c : all_) furthest = std::max(furthest, c->awaited());

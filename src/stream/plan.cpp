@@ -164,35 +164,74 @@ Plan plan(const config::Config& config, const Prepared& prepared, const WaysBack
 
 std::string capture_slot(const config::Config& config) { return cat(config.stream_name(), "_capture"); }
 
-std::vector<std::string> remove(const config::Config& config, const Interrupt* interrupt) {
-  std::vector<std::string> done;
-  pg::Connection source(connection_options(config, config.source, "remove", interrupt));
-  pg::Connection target(connection_options(config, config.target, "remove", interrupt));
-  const auto slot = source::read_slot(source, config.slot_name());
-  if (slot && slot->active_pid != 0) {
+namespace {
+
+// One direction's things; of the way back, the server that is read is the migration's target.
+class Removal {
+ public:
+  Removal(const config::Config& config, const Interrupt* interrupt)
+      : config_(config),
+        read_(connection_options(config, config.source, "remove", interrupt)),
+        written_(connection_options(config, config.target, "remove", interrupt)) {}
+
+  std::vector<std::string> all() {
+    const auto slot = ours(config_.slot_name());
+    const auto capture = ours(capture_slot(config_));
+    for (const auto& found : {slot, capture}) refuse_reader(found);
+    if (slot && !config_.slot_is_brought()) drop(*slot);
+    if (capture) drop(*capture);
+    for (const auto& name : {config_.stream_name(), inserts_publication(config_)}) {
+      if (!source::read_publication(read_, name)) continue;
+      source::drop_publication(read_, name);
+      done_.push_back(cat(read_side(), ": publication ", name));
+    }
+    remove_rows();
+    return std::move(done_);
+  }
+
+ private:
+  // Names of slots are the whole cluster's: one of this name in another database is another migration's.
+  std::optional<state::SlotFacts> ours(const std::string& name) {
+    auto slot = source::read_slot(read_, name);
+    if (slot && slot->database != read_.exec("SELECT pg_catalog.current_database()").text(0, 0)) return {};
+    return slot;
+  }
+
+  void refuse_reader(const std::optional<state::SlotFacts>& slot) const {
+    if (!slot || slot->active_pid == 0) return;
     throw Error(ErrorKind::precondition,
-                cat("slot ", slot->name, " is being read by pid ", slot->active_pid, " of the source"),
-                "stop `walign run` first");
+                cat("slot ", slot->name, " is being read by pid ", slot->active_pid, " of the ", read_side()),
+                "stop `walign run` first, and `walign capture`");
   }
-  if (slot && !config.slot) {
-    source::drop_slot(source, slot->name);
-    done.push_back(cat("source: slot ", slot->name));
+
+  // Also where a start got no further than to the tables.
+  void remove_rows() {
+    if (!apply::schema_installed(written_)) return;
+    const bool known = apply::read_stream(written_, config_.stream_name()).has_value();
+    apply::remove_stream(written_, config_.stream_name());
+    const bool last = !apply::schema_installed(written_);
+    if (known) done_.push_back(cat(written_side(), ": stream ", config_.stream_name()));
+    if (last) done_.push_back(cat(written_side(), ": the tables of schema walign"));
   }
-  if (source::read_slot(source, capture_slot(config))) {
-    source::drop_slot(source, capture_slot(config));
-    done.push_back(cat("source: slot ", capture_slot(config)));
+
+  void drop(const state::SlotFacts& slot) {
+    source::drop_slot(read_, slot.name);
+    done_.push_back(cat(read_side(), ": slot ", slot.name));
   }
-  for (const auto& name : {config.stream_name(), inserts_publication(config)}) {
-    if (!source::read_publication(source, name)) continue;
-    source::drop_publication(source, name);
-    done.push_back(cat("source: publication ", name));
-  }
-  if (apply::read_stream(target, config.stream_name())) {
-    apply::remove_stream(target, config.stream_name());
-    done.push_back(cat("target: stream ", config.stream_name(),
-                       apply::schema_installed(target) ? "" : ", and schema walign with it"));
-  }
-  return done;
+
+  [[nodiscard]] std::string_view read_side() const { return config_.reverse ? "target" : "source"; }
+  [[nodiscard]] std::string_view written_side() const { return config_.reverse ? "source" : "target"; }
+
+  const config::Config& config_;
+  pg::Connection read_;
+  pg::Connection written_;
+  std::vector<std::string> done_;
+};
+
+}  // namespace
+
+std::vector<std::string> remove(const config::Config& config, const Interrupt* interrupt) {
+  return Removal(config, interrupt).all();
 }
 
 }  // namespace walign::stream

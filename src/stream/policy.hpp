@@ -36,6 +36,35 @@ inline bool worth_storing(const ProgressFacts& facts) {
          facts.progress.value > std::max(facts.our_last_commit, facts.stored).value + kOwnEcho;
 }
 
+// How old the oldest WAL is that is not applied yet, by when it was seen first: looked at about once a second, which is
+// how exact it is.
+class LagAge {
+ public:
+  // The source's end of WAL, what is applied, and now (microseconds). Seconds.
+  double look(Lsn source, Lsn applied, std::int64_t now_us) {
+    while (!seen_.empty() && seen_.front().lsn <= applied) seen_.pop_front();
+    if (source > applied && (seen_.empty() || source > seen_.back().lsn)) {
+      // Of a long way behind, every other one is enough.
+      if (seen_.size() >= kMost) thin();
+      seen_.push_back({source, now_us});
+    }
+    return seen_.empty() ? 0 : static_cast<double>(now_us - seen_.front().at_us) / 1e6;
+  }
+
+ private:
+  static constexpr std::size_t kMost = 1024;
+  struct Seen {
+    Lsn lsn;
+    std::int64_t at_us;
+  };
+  void thin() {
+    std::deque<Seen> kept;
+    for (std::size_t i = 0; i < seen_.size(); i += 2) kept.push_back(seen_[i]);
+    seen_ = std::move(kept);
+  }
+  std::deque<Seen> seen_;  // ascending
+};
+
 // 0.2 s, doubling, at most 15 s.
 inline std::chrono::milliseconds retry_delay(int failures_in_a_row) {
   const int doublings = std::min(failures_in_a_row - 1, 7);

@@ -20,7 +20,7 @@ bool check_slot_room(const config::Config& config, pg::Connection& connection, c
     check.that(true, "source slot", cat(config.slot_name(), " exists"), Finding::Level::ok, "", "");
     return true;
   }
-  check.that(!config.slot, "source slot", cat(config.slot_name(), " will be made"), Finding::Level::fail,
+  check.that(!config.slot_is_brought(), "source slot", cat(config.slot_name(), " will be made"), Finding::Level::fail,
              cat("slot: ", config.slot_name(), " does not exist"),
              cat("SELECT pg_create_logical_replication_slot('", config.slot_name(),
                  "', 'pgoutput'), after the publication; or remove slot: from walign.yaml"));
@@ -125,6 +125,33 @@ void check_encodings(const Prepared& p, Findings& findings) {
                       "make the target database with ENCODING 'UTF8'"});
 }
 
+bool has_expressions(const config::Config& config) {
+  return std::any_of(config.tables.begin(), config.tables.end(), [](const config::TableRule& rule) {
+    return rule.where ||
+           std::any_of(rule.columns.begin(), rule.columns.end(),
+                       [](const config::ColumnRule& c) { return c.kind == config::ColumnKind::sql; });
+  });
+}
+
+}  // namespace
+
+pg::ConnectionOptions connection_options(const config::Config& config, const std::string& conninfo,
+                                         std::string_view what, const Interrupt* interrupt) {
+  pg::ConnectionOptions options;
+  options.conninfo = conninfo;
+  options.application_name = cat(config.stream_name(), " ", what);
+  options.settings.emplace_back(config::kPassSetting, config.fence_name());
+  options.interrupt = interrupt;
+  return options;
+}
+
+void list_published(Prepared& p) {
+  for (const auto& route : p.routes) {
+    auto& list = route.inserts_only ? p.published_inserts : p.published;
+    if (std::find(list.begin(), list.end(), route.source) == list.end()) list.push_back(route.source);
+  }
+}
+
 void resolve_routes(const config::Config& config, pg::Connection& target, Prepared& p) {
   p.target_catalog = pg::read_tables(target);
   auto resolution = mapping::resolve(config, p.source_catalog, p.target_catalog, pg::read_types(target));
@@ -145,29 +172,7 @@ void resolve_routes(const config::Config& config, pg::Connection& target, Prepar
         {Finding::Level::ok, "mapping", cat(p.routes.size(), " tables, every statement planned"), ""});
   }
   p.findings.insert(p.findings.end(), findings.begin(), findings.end());
-  for (const auto& route : p.routes) {
-    auto& list = route.inserts_only ? p.published_inserts : p.published;
-    if (std::find(list.begin(), list.end(), route.source) == list.end()) list.push_back(route.source);
-  }
-}
-
-bool has_expressions(const config::Config& config) {
-  return std::any_of(config.tables.begin(), config.tables.end(), [](const config::TableRule& rule) {
-    return rule.where ||
-           std::any_of(rule.columns.begin(), rule.columns.end(),
-                       [](const config::ColumnRule& c) { return c.kind == config::ColumnKind::sql; });
-  });
-}
-
-}  // namespace
-
-pg::ConnectionOptions connection_options(const config::Config& config, const std::string& conninfo,
-                                         std::string_view what, const Interrupt* interrupt) {
-  pg::ConnectionOptions options;
-  options.conninfo = conninfo;
-  options.application_name = cat(config.stream_name(), " ", what);
-  options.interrupt = interrupt;
-  return options;
+  list_published(p);
 }
 
 std::string inserts_publication(const config::Config& config) {
@@ -182,6 +187,7 @@ Prepared prepare(const config::Config& config, const Interrupt* interrupt) {
 
 Prepared prepare_with(const config::Config& config, pg::Connection& source, pg::Connection& target,
                       bool copies_old_rows) {
+  if (config.reverse) return prepare_back(config, source, target);
   Prepared p;
   p.source = pg::read_server(source);
   p.target = pg::read_server(target);

@@ -23,7 +23,7 @@ class PublicationChecks {
     if (existing) {
       check_tables(name, *existing, wanted);
       check_what_is_sent(name, inserts_only);
-      if (config_.slot && !started_) check_age(name);
+      if (config_.slot_is_brought() && !started_) check_age(name);
     } else {
       check_may_make(name, wanted);
     }

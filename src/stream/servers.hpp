@@ -14,6 +14,14 @@ pg::ConnectionOptions connection_options(const config::Config& config, const std
 Prepared prepare_with(const config::Config& config, pg::Connection& source, pg::Connection& target,
                       bool copies_old_rows);
 
+// The same for a reversed configuration: the mapping's inverse, of the tables that have one.
+Prepared prepare_back(const config::Config& config, pg::Connection& source, pg::Connection& target);
+
+// The target's catalog and the routes, complete; findings. `p` has the servers and the source's catalog.
+void resolve_routes(const config::Config& config, pg::Connection& target, Prepared& p);
+// What the publications of p.routes must have.
+void list_published(Prepared& p);
+
 // The publications that the routes need: there and right, or to be made by a role that may. Adds findings.
 // `started`: the stream has a position.
 void check_publications(const config::Config& config, Prepared& prepared, bool started,

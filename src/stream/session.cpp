@@ -55,8 +55,8 @@ void Session::connect() {
   source_sql_ =
       std::make_unique<pg::Connection>(connection_options(config, config.source, "control", options_.stop));
   Snapshot birth;
+  pg::Connection target(connection_options(config, config.target, "control", options_.stop));
   {
-    pg::Connection target(connection_options(config, config.target, "control", options_.stop));
     const auto old_rows = options_.no_backfill              ? OldRows::brought
                           : companions_.copier() != nullptr ? OldRows::copied
                                                             : OldRows::refused;
@@ -70,9 +70,11 @@ void Session::connect() {
   apply.max_batch_rows = config.apply.max_batch_rows;
   apply.max_batch_bytes = config.apply.max_batch_bytes;
   apply.on_conflict = config.apply.on_conflict;
+  if (config.reverse) apply.signature = cat("apply ", config.stream_name());
   apply.ignored_relations = carried_.ignored_relations;
   applier_ = std::make_unique<apply::Applier>(std::move(apply), prepared_.routes);
   applier_->be_careful_at(carried_.careful_at);
+  if (options_.turn != nullptr) options_.turn->begin(target);
   note_progress();  // a commit whose answer was lost counts
   if (!applier_->replica_role()) {
     obs::warn("triggers and foreign keys of the target fire: changes are applied in strict source order");
@@ -116,6 +118,11 @@ void Session::loop() {
   while (!options_.stop->raised()) {
     const bool between = !applier_->pending() && !applier_->in_transaction();
     if (between) board_.carry_out(*applier_);
+    if (between && !may_go_on()) {
+      options_.stop->sleep_for(kAwaitedWait);
+      housekeeping(false);
+      continue;
+    }
     if (between && board_.paused()) {
       options_.stop->sleep_for(kIdleWait);
       housekeeping(false);
@@ -153,11 +160,50 @@ bool Session::take(source::Item item) {
         ->counter("walign_received_bytes_total", "Memory of the changes received, before they are written.")
         .add(static_cast<double>(part.memory_bytes()));
   }
-  if (companions_.active()) return take_judged(std::move(part));
-  companions_.taken(part, std::nullopt);
-  applier_->add(std::move(part));
-  if (applier_->full()) flush();
+  gather(std::move(part));
   return true;
+}
+
+void Session::gather(event::TransactionPart part) {
+  Turn::Heard heard;
+  if (options_.turn != nullptr) heard = options_.turn->hear(part);
+  if (heard.pass_over) return pass_over(std::move(part), std::move(heard));
+  const bool at_once = !heard.extra.empty();
+  if (companions_.active()) {
+    take_judged(std::move(part), std::move(heard.extra));
+  } else {
+    companions_.taken(part, std::nullopt);
+    applier_->add(std::move(part), {}, std::move(heard.extra));
+  }
+  if (at_once || applier_->full()) flush();
+}
+
+// ---------------------------------------------------------------------------------------- whose turn it is
+
+void Session::pass_over(event::TransactionPart part, Turn::Heard heard) {
+  if (!part.last()) return;
+  const Lsn end = part.end_lsn();
+  if (!heard.extra.empty()) {
+    event::TransactionPart empty;
+    empty.mutable_tx() = part.tx();
+    empty.mutable_tx().clear_changes();
+    empty.mutable_tx().set_part(0);
+    applier_->add(std::move(empty), {}, std::move(heard.extra));
+    flush();
+  }
+  progress_ = std::max(progress_, end);
+  if (heard.equal) companions_.equal(end);
+}
+
+bool Session::may_go_on() {
+  if (options_.turn == nullptr) return true;
+  const bool halted = options_.turn->halted();
+  if (std::exchange(halted_, halted) && !halted) {
+    pg::Connection target(
+        connection_options(options_.config, options_.config.target, "control", options_.stop));
+    options_.turn->begin(target);
+  }
+  return !halted;
 }
 
 void Session::store(Lsn progress) {
@@ -166,7 +212,7 @@ void Session::store(Lsn progress) {
 }
 
 void Session::tell_companions(std::optional<Next> next) {
-  if (options_.companions.empty() || applier_->pending() || applier_->in_transaction()) return;
+  if (options_.companions.empty() || listening() || applier_->pending() || applier_->in_transaction()) return;
   // A table is complete when the *stored* position has passed its last fence, so store it without delay.
   const Lsn reached = applied();
   const Lsn awaited = companions_.awaited();
@@ -198,7 +244,7 @@ Xid Session::pass_gate(std::uint32_t xid, Lsn commit_lsn) {
   }
 }
 
-bool Session::take_judged(event::TransactionPart part) {
+void Session::take_judged(event::TransactionPart part, std::vector<apply::Extra> extra) {
   // Not only the first part: somebody may have begun to read rows in the middle of the transaction.
   const Xid xid = pass_gate(part.tx().xid(), part.commit_lsn());
   auto judgement = companions_.judge(part, xid);
@@ -209,9 +255,9 @@ bool Session::take_judged(event::TransactionPart part) {
   }
   if (judgement->alone) flush();
   companions_.taken(part, xid);
-  applier_->add(std::move(part), std::move(judgement->exceptions), std::move(judgement->extra));
-  if (judgement->alone || applier_->full()) flush();
-  return true;
+  extra.insert(extra.end(), judgement->extra.begin(), judgement->extra.end());
+  applier_->add(std::move(part), std::move(judgement->exceptions), std::move(extra));
+  if (judgement->alone) flush();
 }
 
 void Session::flush() {
@@ -246,7 +292,7 @@ void Session::note_progress() {
 
 bool Session::idle() {
   if (!applier_->in_transaction()) flush();
-  if (companions_.active()) {
+  if (companions_.active() && !listening()) {
     tell_companions(std::nullopt);
     // Nothing makes an idle source say that a fence is passed.
     if (companions_.awaited() > applied() && !applier_->in_transaction() &&
@@ -373,6 +419,7 @@ void Session::publish() {
     s.epoch = applier_->epoch();
     s.dead_letters = applier_->dead_letters();
     s.transactions = transactions();
+    s.listening = listening();
     s.last_commit_time_us = applier_->last_commit_time_us();
     s.source_system_id = prepared_.source.system_id;
     s.tables.clear();

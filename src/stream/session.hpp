@@ -35,8 +35,14 @@ class Session {
   void connect();
   void loop();
   bool take(source::Item item);  // false: the run's end is before it
+  void gather(event::TransactionPart part);
+  // The other direction's turn: nothing of it is written but what the turn says itself.
+  void pass_over(event::TransactionPart part, Turn::Heard heard);
+  // False: halted. Asks again where the stream stands once it goes on.
+  bool may_go_on();
+  [[nodiscard]] bool listening() const { return options_.turn != nullptr && options_.turn->listening(); }
   // The same while rows are copied beside the stream: through the gate, and judged.
-  bool take_judged(event::TransactionPart part);
+  void take_judged(event::TransactionPart part, std::vector<apply::Extra> extra);
   Xid pass_gate(std::uint32_t xid, Lsn commit_lsn);
   // What the stream would bring next, if that is known: everything that committed before it was delivered.
   struct Next {
@@ -72,7 +78,8 @@ class Session {
   std::unique_ptr<apply::Applier> applier_;
   std::unique_ptr<source::Source> source_;
   Snapshot gate_;          // made after the newest transaction that was taken was received
-  Lsn progress_;           // of keepalives: everything below was delivered
+  bool halted_ = false;    // by the turn
+  Lsn progress_;           // of keepalives and what was passed over: everything below was delivered
   Lsn saved_;              // newest checkpoint
   v1::Checkpoint before_;  // the newest checkpoint when the session began: what it counts on from
   std::chrono::steady_clock::time_point last_housekeeping_;

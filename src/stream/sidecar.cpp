@@ -91,11 +91,7 @@ class Monitor {
           r.rows() > 0 && !r.is_null(0, 1) ? std::optional(r.integer(0, 1)) : std::nullopt;
       if (!s.applied) return;
       s.lag_bytes = lsn > *s.applied ? static_cast<std::int64_t>(lsn.value - s.applied->value) : 0;
-      if (*s.lag_bytes == 0) {
-        s.lag_seconds = 0;
-      } else if (s.last_commit_time_us != 0) {
-        s.lag_seconds = static_cast<double>(now - s.last_commit_time_us) / 1e6;
-      }
+      s.lag_seconds = lag_.look(lsn, *s.applied, now);
     });
     if (options_.metrics != nullptr) export_metrics(*options_.metrics, board_.status());
   }
@@ -120,7 +116,7 @@ class Monitor {
     if (s.lag_bytes)
       set(m, "walign_lag_bytes", "WAL of the source not yet applied.", static_cast<double>(*s.lag_bytes));
     if (s.lag_seconds)
-      set(m, "walign_lag_seconds", "Age of the last applied commit while behind.", *s.lag_seconds);
+      set(m, "walign_lag_seconds", "Age of the oldest WAL that is not applied yet.", *s.lag_seconds);
     if (s.slot_retained_bytes) {
       set(m, "walign_slot_retained_bytes", "WAL that the source keeps for the slot.",
           static_cast<double>(*s.slot_retained_bytes));
@@ -180,7 +176,8 @@ class Monitor {
   const Options& options_;
   Board& board_;
   Interrupt done_;
-  std::unique_ptr<pg::Connection> connection_;  // the thread's
+  LagAge lag_;  // the thread's, as the next two
+  std::unique_ptr<pg::Connection> connection_;
   std::uint64_t segment_bytes_ = 0;
   std::thread thread_;  // last: it uses all of the above
 };
@@ -202,7 +199,8 @@ struct Sidecar::Impl {
       s.migration = options.config.migration;
       s.slot_name = options.config.slot_name();
       s.phase = store->phase();
-      s.started_at_us = Clock::system().unix_micros();
+      s.started_at_us = s.stable_since_us = Clock::system().unix_micros();
+      if (options.config.reverse) s.direction = "reverse";
     });
   }
 
@@ -211,6 +209,7 @@ struct Sidecar::Impl {
     board.update([&](Status& s) {
       s.connected = false;
       s.last_error = error.message();
+      s.stable_since_us = Clock::system().unix_micros();
     });
     if (remedy(error.kind()) != Remedy::retry) throw Error(error);
     if (options.metrics != nullptr) {
@@ -302,6 +301,7 @@ bool Sidecar::pause_backfill(bool paused) {
 }
 void Sidecar::pause_apply() { impl_->board.pause(true); }
 void Sidecar::resume_apply() { impl_->board.pause(false); }
+void Sidecar::put_phase(const std::string& phase) { impl_->store->put_phase(phase); }
 void Sidecar::retry_dead_letter(std::int64_t id, std::chrono::milliseconds timeout) {
   impl_->board.ask([id](apply::Applier& applier) { applier.retry_dead_letter(id); }, timeout);
 }

@@ -55,6 +55,12 @@ void DirtyTable::mark_whole() {
   forgotten_.clear();
 }
 
+void DirtyTable::known_equal() {
+  mark_whole();
+  whole_ = false;
+  tracking_ = true;
+}
+
 void DirtyTable::forget(Keys::iterator at) {
   bytes_ -= at->first.size() + kOverhead;
   forgotten_.push_back(at->first);

@@ -39,6 +39,8 @@ class DirtyTable {
   void changed(std::string&& packed, std::uint64_t generation);
   // Forgets the keys, and stops keeping them.
   void mark_whole();
+  // Every row is known to be the same on both sides now.
+  void known_equal();
   // From now on keys are kept. `whole()` stays until the pass has ended.
   void begin_pass() { tracking_ = true; }
   // Every row was compared since `generation`; false where it has become dirty as a whole meanwhile.

@@ -19,6 +19,17 @@ void Table::mark_whole() {
   record.clear_pass();
 }
 
+void Table::known_equal(Lsn at) {
+  dirty.known_equal();
+  record.set_dirty(false);
+  record.clear_pass();
+  record.set_verified_lsn(at.value);
+  record.set_verified_at_us(Clock::system().unix_micros());
+  record.set_differences(0);
+  record.clear_kept();
+  record_changed = true;
+}
+
 // ------------------------------------------------------------------------------------------- a session
 
 pg::ConnectionOptions options_for(const config::Config& config, const std::string& conninfo,

@@ -146,6 +146,14 @@ void Verification::hand_over_repairs() {
   changed_.notify_all();
 }
 
+void Verification::equal(Lsn at) {
+  const std::lock_guard lock(mutex_);
+  ++generation_;
+  for (auto& table : tables_) table->known_equal(at);
+  taken_ = std::max(taken_, at);
+  if (store_ != nullptr) write_dirty(at);
+}
+
 Lsn Verification::awaited() const {
   const std::lock_guard lock(mutex_);
   return meeting_ && !meeting_->decided(reached_) ? meeting_->fence() : Lsn();

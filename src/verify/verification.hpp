@@ -27,6 +27,7 @@ struct Table {
   // Compared again as a whole even if only what has changed is asked for.
   [[nodiscard]] bool needs_pass() const;
   void mark_whole();
+  void known_equal(Lsn at);
 };
 
 // Ranges of a key are read through its index; what is joined by key is found through it.
@@ -56,6 +57,7 @@ class Verification final : public Verifier {
   [[nodiscard]] Lsn awaited() const override;
   void wait(std::chrono::milliseconds timeout) override;
   void check() override {}
+  void equal(Lsn at) override;
   void report(stream::Status& status) const override;
   void pause(bool /*paused*/) override {}
   void lag(std::int64_t /*bytes*/) override {}

@@ -44,8 +44,6 @@ class CutoverBench {
     around.prove = [](const Attempt&, Millis) { return Answer{}; };
     around.flow = [this](Flow flow) { flowing = flow; };
     around.still = [this](Millis) { return flowing == Flow::none; };
-    around.switched = [this](std::uint64_t epoch) { return switched == epoch; };
-    around.note_switched = [this](std::uint64_t epoch) { switched = epoch; };
     return around;
   }
   StepHands hands() {
@@ -86,7 +84,10 @@ class CutoverBench {
   config::Cutover settings;
   std::int64_t lag_bytes = 0;
   std::atomic<Flow> flowing{Flow::none};
-  std::uint64_t switched = 0;
+  // The epoch of which the opened side's row says that the switch hook has run.
+  std::string switched(FenceBed& side) {
+    return side.app.scalar("SELECT coalesce(max(switched_epoch), 0)::text FROM walign.fence");
+  }
 
   static FenceSide side(const FenceBed& bed, const std::string& address) {
     FenceSide out;

@@ -91,3 +91,14 @@ TEST_CASE("the wait before another try doubles from 0.2 s to 15 s, and stays the
   CHECK(retry_delay(1'000'000) == 15'000ms);
   CHECK(retry_delay(0) == 200ms);
 }
+
+TEST_CASE("lag is the age of the oldest WAL that was seen and is not applied") {
+  LagAge lag;
+  CHECK(lag.look(Lsn(100), Lsn(100), 1'000'000) == 0);
+  CHECK(lag.look(Lsn(200), Lsn(100), 2'000'000) == 0);  // just seen
+  CHECK(lag.look(Lsn(300), Lsn(100), 3'000'000) == 1);
+  CHECK(lag.look(Lsn(400), Lsn(250), 5'000'000) == 2);  // 300 was seen two seconds ago
+  CHECK(lag.look(Lsn(400), Lsn(400), 6'000'000) == 0);
+  for (std::uint64_t i = 1; i <= 5'000; ++i) lag.look(Lsn(400 + i), Lsn(400), static_cast<std::int64_t>(i) * 1'000'000);
+  CHECK(lag.look(Lsn(9'000), Lsn(400), 5'001'000'000) == 5'000);  // however long it is behind
+}

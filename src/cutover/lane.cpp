@@ -1,0 +1,142 @@
+// Copyright the walign authors. SPDX-License-Identifier: Apache-2.0
+#include "lane.hpp"
+
+namespace walign::cutover {
+
+namespace {
+
+constexpr std::size_t kKeptOfOne = 100;  // changes of one transaction
+constexpr const char* kBreach = "fence breach";
+
+std::optional<std::string_view> message_of(const v1::Change& change) {
+  if (change.kind() != v1::Change::MESSAGE || change.message().prefix() != kMarkerPrefix) return std::nullopt;
+  return std::string_view(change.message().content());
+}
+
+const char* operation_of(v1::Change::Kind kind) {
+  switch (kind) {
+    case v1::Change::INSERT: return "INSERT";
+    case v1::Change::UPDATE: return "UPDATE";
+    case v1::Change::DELETE: return "DELETE";
+    default: return "TRUNCATE";
+  }
+}
+
+std::string to_hex(std::string_view bytes) {
+  constexpr std::string_view kDigits = "0123456789abcdef";
+  std::string out = "\\x";
+  for (const char c : bytes) {
+    out += kDigits[static_cast<unsigned char>(c) >> 4U];
+    out += kDigits[static_cast<unsigned char>(c) & 15U];
+  }
+  return out;
+}
+
+// One change as a dead letter, readable alone.
+apply::Extra letter_of(const std::string& stream, const event::TransactionPart& part,
+                       const v1::Change& change) {
+  const auto index =
+      change.kind() == v1::Change::TRUNCATE ? change.truncate().relations(0) : change.relation();
+  const auto& relation = *part.relations().at(index);
+  v1::Transaction alone;
+  alone.set_xid(part.tx().xid());
+  alone.set_commit_lsn(part.tx().commit_lsn());
+  alone.set_commit_time_us(part.tx().commit_time_us());
+  alone.set_last(true);
+  *alone.add_relations() = relation;
+  *alone.add_changes() = change;
+  alone.mutable_changes(0)->set_relation(0);
+  return {
+      "INSERT INTO walign.dead_letter (stream, chain, route, relation, key, key_bytes, commit_lsn, "
+      "operation, "
+      "error, sqlstate, event) VALUES ($1, NULL, $2, $3, '', '', $4::pg_catalog.pg_lsn, $5, $6, '', "
+      "$7::pg_catalog.bytea)",
+      {stream, kBreach, cat(relation.schema(), ".", relation.name()), part.commit_lsn().to_string(),
+       operation_of(change.kind()), "written on the closed side, past its fence: it is on that side only",
+       to_hex(alone.SerializeAsString())}};
+}
+
+}  // namespace
+
+std::string signature_of(const std::string& stream) { return cat("apply ", stream); }
+
+void Lane::begin(pg::Connection& target) {
+  const auto row = read_row(target, id_);
+  // Before anything was prepared there is no row, and only the way there.
+  listening_ = row ? !row->open_lsn : id_.side == Side::source;
+  ours_ = false;
+  breach_.clear();
+  if (!row || !apply::schema_installed(target)) return;
+  breaches_ =
+      target
+          .query("SELECT count(DISTINCT commit_lsn) FROM walign.dead_letter WHERE stream = $1 AND route = $2",
+                 {stream_, kBreach})
+          .integer(0, 0);
+}
+
+void Lane::read_marker(const event::TransactionPart& part, Heard& heard) {
+  for (const auto& change : part.tx().changes()) {
+    const auto text = message_of(change);
+    const auto marker = text ? parse_marker(*text) : std::nullopt;
+    if (!marker || marker->migration != id_.migration) continue;
+    if (marker->kind == Marker::Kind::fence && !listening_) {
+      heard.extra.push_back(note_fence_lsn(id_, marker->epoch, part.end_lsn()));
+    }
+    if (marker->kind == Marker::Kind::open && listening_) {
+      heard.extra.push_back(note_open_lsn(id_, marker->epoch, part.end_lsn()));
+      heard.equal = true;
+      ours_ = true;
+      listening_ = false;
+      obs::info("this direction applies from here on", {{"stream", stream_}, {"lsn", part.end_lsn()}});
+    }
+  }
+}
+
+void Lane::keep_breach(const event::TransactionPart& part) {
+  for (const auto& change : part.tx().changes()) {
+    if (change.kind() == v1::Change::MESSAGE || breach_.size() >= kKeptOfOne) continue;
+    breach_.push_back(letter_of(stream_, part, change));
+  }
+}
+
+stream::Turn::Heard Lane::hear(const event::TransactionPart& part) {
+  if (part.first()) {
+    const auto& changes = part.tx().changes();
+    const auto text = changes.empty() ? std::nullopt : message_of(changes[0]);
+    ours_ = text == opposite_;
+    breach_.clear();
+  }
+  Heard heard;
+  const bool listened = listening_;
+  read_marker(part, heard);
+  heard.pass_over = listened || ours_;
+  // The way there listens while its source is closed; the way back also beside a source that is open.
+  if (!listened || ours_ || id_.side == Side::source) return heard;
+  keep_breach(part);
+  if (!part.last() || breach_.empty()) return heard;
+  ++breaches_;
+  obs::warn("fence breach: somebody has written on the closed side; what was written is kept as dead letters",
+            {{"lsn", part.commit_lsn()}, {"changes", breach_.size()}});
+  heard.extra.insert(heard.extra.end(), breach_.begin(), breach_.end());
+  return heard;
+}
+
+bool Lane::halted() {
+  const std::lock_guard lock(mutex_);
+  rests_ = halt_;
+  if (rests_) changed_.notify_all();
+  return halt_;
+}
+
+void Lane::halt(bool halt) {
+  const std::lock_guard lock(mutex_);
+  halt_ = halt;
+  rests_ = rests_ && halt;
+}
+
+bool Lane::rests(std::chrono::milliseconds timeout) {
+  std::unique_lock lock(mutex_);
+  return changed_.wait_for(lock, timeout, [this] { return rests_; });
+}
+
+}  // namespace walign::cutover

@@ -1,0 +1,300 @@
+// Copyright the walign authors. SPDX-License-Identifier: Apache-2.0
+#include "migration.hpp"
+
+namespace walign::cutover {
+
+namespace {
+
+constexpr Millis kLooks{500};
+constexpr Millis kBackAgain{15'000};  // after a way back that has stopped
+constexpr Millis kPatience{200};
+
+stream::Options forward_options(const Migration::Options& options, stream::Turn& turn,
+                                std::vector<stream::Companion*> companions) {
+  stream::Options out;
+  out.config = options.config;
+  out.until = options.until;
+  out.no_backfill = options.no_backfill;
+  out.companions = std::move(companions);
+  out.turn = &turn;
+  out.stop = options.stop;
+  out.metrics = options.metrics;
+  return out;
+}
+
+}  // namespace
+
+Migration::Impl::Impl(Options o)
+    : options(std::move(o)),
+      fence(options.config.fence_name()),
+      lane({fence, Side::target}, options.config.stream_name(),
+           config::reversed(options.config).stream_name()),
+      backfill(backfill::make(options.no_backfill)),
+      verifier(verify::make(backfill.get())),
+      forward(forward_options(options, lane, {verifier.get(), backfill.get()})),
+      back(options.config),
+      controller([this](const Request& request, const Controller::Tell& tell,
+                        const std::atomic<bool>& cancelled) { return change(request, tell, cancelled); }) {}
+
+// ------------------------------------------------------------------------------------------- a change
+
+Result Migration::Impl::change(const Request& request, const Controller::Tell& tell,
+                               const std::atomic<bool>& cancelled) {
+  const std::lock_guard lock(changing);
+  watching = true;
+  {
+    const std::lock_guard its(mutex);
+    sides.steps.clear();
+    sides.lsn.reset();
+    sides.refused_ms.reset();
+  }
+  const auto told = [&](const Progress& step) {
+    {
+      const std::lock_guard its(mutex);
+      sides.steps.push_back({step.step, step.text, step.at_ms, step.took_ms});
+    }
+    tell(step);
+  };
+  Turnover turnover({options.config, forward, *verifier, lane, back, options.stop}, told, cancelled);
+  try {
+    Result result = turnover.run(request);
+    ended(turnover);
+    return result;
+  } catch (...) {
+    settled = false;  // as if by a crash: the rows say what is to be done
+    ended(turnover);
+    throw;
+  }
+}
+
+void Migration::Impl::ended(const Turnover& turnover) {
+  lane.halt(false);
+  back.lane().halt(false);
+  tidy = false;
+  note_now();
+  const std::lock_guard its(mutex);
+  sides.gates.clear();
+  for (const auto& gate : turnover.gates())
+    sides.gates.push_back({gate.name, gate.value, gate.limit, gate.ok});
+  sides.blockers.clear();
+  for (const auto& blocker : turnover.blockers()) sides.blockers.push_back({blocker.pid, blocker.query});
+  not_back = turnover.not_back();
+}
+
+// ------------------------------------------------------------------------------------------ the keeper
+
+pg::Connection& Migration::Impl::server(Side side) {
+  auto& connection = side == Side::source ? source : target;
+  if (!connection || connection->broken()) {
+    pg::ConnectionOptions its;
+    its.conninfo = side == Side::source ? options.config.source : options.config.target;
+    its.application_name = cat(fence, " sides");
+    its.interrupt = &done;
+    connection = std::make_unique<pg::Connection>(its);
+  }
+  return *connection;
+}
+
+void Migration::Impl::note(const FenceRow& s, const FenceRow& t) {
+  const std::lock_guard its(mutex);
+  sides.source = std::string(state_name(s.state));
+  sides.target = std::string(state_name(t.state));
+  sides.lease_until_us = s.lease_until_us ? s.lease_until_us : t.lease_until_us;
+  sides.epoch = std::max(s.epoch, t.epoch);
+  if (t.fence_lsn) sides.lsn = t.fence_lsn;
+  const std::string now = phase_of(s, t);
+  if (now == shown_phase) return;
+  shown_phase = now;
+  forward.put_phase(now.empty() ? name(MigrationPhase::streaming) : now);
+}
+
+void Migration::Impl::note_now() {
+  try {
+    pg::ConnectionOptions its;
+    its.application_name = cat(fence, " sides");
+    its.interrupt = options.stop;
+    its.conninfo = options.config.source;
+    pg::Connection s_server(its);
+    its.conninfo = options.config.target;
+    pg::Connection t_server(its);
+    const auto s = read_row(s_server, {fence, Side::source});
+    const auto t = read_row(t_server, {fence, Side::target});
+    if (s && t) note(*s, *t);
+  } catch (const Error& error) {  // the keeper will look
+    obs::log_error(obs::Level::debug, "looking at who takes writes", error);
+  }
+}
+
+// What the rows say an operator should read.
+std::string Migration::Impl::phase_of(const FenceRow& s, const FenceRow& t) {
+  if (t.state == RowState::open && s.state != RowState::open) {
+    return name(t.epoch == s.epoch && s.state == RowState::sealed ? MigrationPhase::cut_over
+                                                                  : MigrationPhase::rolling_back);
+  }
+  const bool target_gives = t.state == RowState::fencing || t.state == RowState::fenced ||
+                            (t.state == RowState::sealed && s.state != RowState::open);
+  if (target_gives) return name(MigrationPhase::rolling_back);
+  if (s.state != RowState::open) return name(MigrationPhase::cutting_over);
+  return "";
+}
+
+void Migration::Impl::look() {
+  auto& s_server = server(Side::source);
+  auto& t_server = server(Side::target);
+  const auto s = read_row(s_server, {fence, Side::source});
+  const auto t = read_row(t_server, {fence, Side::target});
+  if (!s || !t) return;
+  watching = true;
+  note(*s, *t);
+  const std::unique_lock lock(changing, std::try_to_lock);
+  if (!lock) return;
+  if (!settled) {
+    settle(*s, *t);
+  } else {
+    keep_house(*s, *t);
+  }
+}
+
+void Migration::Impl::settle(const FenceRow& s, const FenceRow& t) {
+  if (!forward.status().connected) return;
+  const bool at_rest = s.state == RowState::open;
+  if (!at_rest) back.start();
+  if (!at_rest && !back.await(kBackAgain, never)) return;
+  Turnover turnover(
+      {options.config, forward, *verifier, lane, back, options.stop}, [](const Progress&) {}, never);
+  (void)t;
+  const auto result = turnover.settle();
+  ended(turnover);
+  settled = true;
+  if (result && result->outcome == Result::Outcome::in_doubt) {
+    obs::warn(cat("the change of sides is in doubt: ", result->message, "; ", result->hint));
+  }
+}
+
+// At rest: the stream that nobody needs goes, the one that somebody needs runs, and the triggers of the side that is
+// open come down.
+void Migration::Impl::keep_house(const FenceRow& s, const FenceRow& t) {
+  if (s.state == RowState::open) {
+    if (!tidy) back.drop(options.stop);
+  } else if (t.state == RowState::open && !back.running()) {
+    const auto now = std::chrono::steady_clock::now();
+    if (now - back_tried >= kBackAgain) {
+      back_tried = now;
+      back.start();
+    }
+  }
+  if (tidy) return;
+  const Side open = s.state == RowState::open ? Side::source : Side::target;
+  const auto& row = open == Side::source ? s : t;
+  if (row.state != RowState::open) return;
+  tidy = take_guards_down(server(open), {fence, open}, row.epoch, kPatience).empty();
+}
+
+void Migration::Impl::keep() noexcept {
+  bool first = true;
+  while (!done.raised()) {
+    try {
+      if (first || watching) look();
+      first = false;
+    } catch (const Error& error) {
+      if (done.raised()) return;
+      obs::log_error(obs::Level::debug, "looking at who takes writes", error);
+      source.reset();
+      target.reset();
+    } catch (const std::exception& error) {
+      obs::warn("looking at who takes writes", {{"why", error.what()}});
+    }
+    try {
+      done.sleep_for(kLooks);
+    } catch (const Error&) {
+      return;
+    }
+  }
+}
+
+// --------------------------------------------------------------------------------------- the public face
+
+Migration::Migration(Options options) : impl_(std::make_unique<Impl>(std::move(options))) {}
+Migration::~Migration() = default;
+
+void Migration::run() {
+  auto& i = *impl_;
+  i.keeper = std::thread([&i] { i.keep(); });
+  struct End {
+    Impl& i;
+    ~End() {
+      i.done.raise();
+      i.keeper.join();
+      i.back.stop();
+    }
+  } const end{i};
+  i.forward.run();
+}
+
+bool Migration::Impl::reverse() const {
+  const std::lock_guard its(mutex);
+  return sides.target == state_name(RowState::open) || shown_phase == name(MigrationPhase::rolling_back);
+}
+
+stream::Status Migration::status() const {
+  auto& i = *impl_;
+  const auto forward = i.forward.status();
+  auto out = forward;
+  const auto back = i.back.status();
+  const bool reverse = i.reverse();
+  if (reverse && back) {
+    out = *back;
+    out.direction = "reverse";
+  }
+  const std::lock_guard its(i.mutex);
+  if (!i.shown_phase.empty()) out.phase = i.shown_phase;
+  out.sides = i.sides;
+  if (!reverse) return out;
+  auto& sides = out.sides;
+  if (!back || !back->connected) {
+    sides.rollback_why =
+        back && !back->last_error.empty() ? back->last_error : "the reverse stream does not run";
+  } else if (!i.not_back.empty()) {
+    sides.rollback_why = i.not_back;
+  } else if (i.lane.breaches() > 0) {
+    sides.rollback_why =
+        cat(i.lane.breaches(), " transactions were written on the closed source: walign dead-letters");
+  } else if (back->dead_letters.value_or(0) > 0) {
+    sides.rollback_why =
+        cat(*back->dead_letters, " changes could not be applied on the source: walign dead-letters");
+  }
+  sides.rollback_ready = sides.rollback_why.empty();
+  if (back) sides.rollback_lag_seconds = back->lag_seconds;
+  return out;
+}
+
+template <class Do>
+auto Migration::Impl::on_applying(Do what) {
+  if (!reverse()) return what(forward);
+  const auto held = back.hold();
+  if (held.sidecar == nullptr) {
+    throw Error(ErrorKind::transient, "the reverse stream does not run",
+                "walign status says why; try again then");
+  }
+  return what(*held.sidecar);
+}
+
+void Migration::pause_apply() {
+  impl_->on_applying([](stream::Sidecar& s) { s.pause_apply(); });
+}
+void Migration::resume_apply() {
+  impl_->on_applying([](stream::Sidecar& s) { s.resume_apply(); });
+}
+bool Migration::pause_backfill(bool paused) { return impl_->forward.pause_backfill(paused); }
+void Migration::retry_dead_letter(std::int64_t id, std::chrono::milliseconds timeout) {
+  impl_->on_applying([&](stream::Sidecar& s) { s.retry_dead_letter(id, timeout); });
+}
+void Migration::discard_dead_letter(std::int64_t id, std::chrono::milliseconds timeout) {
+  impl_->on_applying([&](stream::Sidecar& s) { s.discard_dead_letter(id, timeout); });
+}
+verify::Verifier& Migration::verifier() {
+  return impl_->reverse() ? impl_->back.verifier() : *impl_->verifier;
+}
+Controller& Migration::controller() { return impl_->controller; }
+
+}  // namespace walign::cutover

@@ -1,0 +1,61 @@
+// Copyright the walign authors. SPDX-License-Identifier: Apache-2.0
+//
+// The inside of Migration: two streams, one change of sides at a time, and a keeper who looks at the two rows.
+#pragma once
+
+#include "turnover.hpp"
+#include "walign/backfill.hpp"
+
+namespace walign::cutover {
+
+struct Migration::Impl {
+  explicit Impl(Options o);
+
+  // ---- the controller's thread
+  Result change(const Request& request, const Controller::Tell& tell, const std::atomic<bool>& cancelled);
+  void ended(const Turnover& turnover);
+
+  // ---- the keeper's thread
+  void keep() noexcept;
+  void look();
+  void settle(const FenceRow& s, const FenceRow& t);
+  void keep_house(const FenceRow& s, const FenceRow& t);
+  pg::Connection& server(Side side);
+  // What the rows say, for whoever asks; the phase on disk where it has changed. Any thread.
+  void note(const FenceRow& s, const FenceRow& t);
+  void note_now();  // on connections of its own; best effort
+  static std::string phase_of(const FenceRow& s, const FenceRow& t);
+
+  // ---- any thread
+  [[nodiscard]] bool reverse() const;  // the way back is the one that applies
+  template <class Do>
+  auto on_applying(Do what);
+
+  const Options options;
+  const std::string fence;
+  Lane lane;
+  const std::unique_ptr<stream::Companion> backfill;
+  const std::unique_ptr<verify::Verifier> verifier;
+  stream::Sidecar forward;
+  Back back;
+
+  std::mutex changing;                // one change, or one look that acts, at a time
+  std::atomic<bool> watching{false};  // there are rows, or will be
+  std::atomic<bool> settled{false};   // what an earlier instance left is at rest
+  std::atomic<bool> tidy{false};      // nothing of the last change is left to clear away
+  const std::atomic<bool> never{false};
+
+  mutable std::mutex mutex;  // the next three
+  stream::SidesStatus sides;
+  std::string shown_phase;  // empty: the forward stream's own
+  std::string not_back;
+
+  // The keeper's, down to `target`.
+  std::chrono::steady_clock::time_point back_tried;
+  std::unique_ptr<pg::Connection> source, target;
+  Interrupt done;
+  std::thread keeper;
+  Controller controller;  // last: its thread uses all of the above
+};
+
+}  // namespace walign::cutover

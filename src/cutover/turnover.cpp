@@ -1,0 +1,271 @@
+// Copyright the walign authors. SPDX-License-Identifier: Apache-2.0
+//
+// What happens before the driver is let go, and after.
+#include "turnover.hpp"
+
+#include <thread>
+
+#include "actions.hpp"
+
+namespace walign::cutover {
+
+namespace {
+
+constexpr Millis kBackStarts{120'000};  // making its slot waits for the target's running transactions
+constexpr Millis kOwner{15'000};
+constexpr Millis kTry{500};
+
+Result gate_result(std::string message, std::string hint) {
+  Result out;
+  out.outcome = Result::Outcome::gate;
+  out.message = std::move(message);
+  out.hint = std::move(hint);
+  return out;
+}
+
+std::optional<Result> first_failure(const mapping::Findings& findings) {
+  std::string message, hint;
+  for (const auto& f : findings) {
+    if (f.level != mapping::Finding::Level::fail) continue;
+    message += cat(message.empty() ? "" : "; ", f.subject, ": ", f.what);
+    if (hint.empty()) hint = f.remedy;
+  }
+  if (message.empty()) return std::nullopt;
+  return gate_result(std::move(message), cat(hint, "; nothing was changed"));
+}
+
+// Each table once, in an order that everybody has.
+template <class Of>
+std::vector<TableName> names_of(const std::vector<mapping::Route>& routes, Of of) {
+  std::set<TableName> out;
+  for (const auto& route : routes) out.insert(of(route));
+  return {out.begin(), out.end()};
+}
+
+}  // namespace
+
+pg::ConnectionOptions Turnover::connection(const std::string& conninfo) const {
+  pg::ConnectionOptions out;
+  out.conninfo = conninfo;
+  out.application_name = cat(streams_.config.fence_name(), " cutover");
+  out.settings.push_back(pass_setting(streams_.config.fence_name()));
+  out.interrupt = streams_.stop;
+  return out;
+}
+
+FenceSide Turnover::fence_side(Side side) const {
+  const auto& config = streams_.config;
+  const bool source = side == Side::source;
+  const auto& server = source ? prepared_.source : prepared_.target;
+  FenceSide out;
+  out.connection = connection(source ? config.source : config.target);
+  out.tables = source ? names_of(prepared_.routes, [](const auto& r) { return r.source; })
+                      : names_of(prepared_.routes, [](const auto& r) { return r.target; });
+  out.address = pg::describe_conninfo(source ? config.source : config.target);
+  out.stream = source ? config::reversed(config).stream_name() : config.stream_name();
+  out.system_id = server.system_id;
+  out.timeline = server.timeline;
+  return out;
+}
+
+// ------------------------------------------------------------------------------------------- beforehand
+
+void Turnover::look_at_servers(bool forward) {
+  prepared_ = stream::prepare(streams_.config, streams_.stop);
+  if (mapping::any_failed(prepared_.findings) && forward) return;
+  ways_ = stream::ways_back(streams_.config, prepared_, streams_.stop);
+  backward_.clear();
+  for (const auto& way : ways_.tables) {
+    if (way.route) backward_.push_back(*way.route);
+  }
+}
+
+std::optional<Result> Turnover::refuse_findings(Verb verb) {
+  if (verb == Verb::rollback) return std::nullopt;  // it is under way already, and must not be hindered
+  if (auto refused = first_failure(prepared_.findings)) return refused;
+  if (auto refused = first_failure(ways_.findings)) {
+    refused->hint = cat(refused->hint, ", or say one_way: true for a table that needs no way back");
+    return refused;
+  }
+  for (const auto& way : ways_.tables) {
+    if (!way.drawn_key) continue;
+    return gate_result(cat(way.label,
+                           ": new rows of the target draw their source key (reverse_key), which this "
+                           "version cannot write back"),
+                       "give the target's key column a default that makes source keys, or say one_way: true");
+  }
+  const auto status = streams_.forward.status();
+  if (!status.connected) {
+    return gate_result(cat("the stream is not connected: ", status.last_error), "walign status has more");
+  }
+  for (const auto& table : status.tables) {
+    if (table.state == "streaming") continue;
+    return gate_result(cat(table.source, " is still being copied"),
+                       "wait until walign status says streaming; nothing was changed");
+  }
+  return std::nullopt;
+}
+
+std::optional<Result> Turnover::try_all_privileges() {
+  for (const Side side : {Side::source, Side::target}) {
+    const auto its = fence_side(side);
+    pg::Connection server(its.connection);
+    const auto findings = try_privileges(server, {streams_.config.fence_name(), side}, its.tables, kTry);
+    if (auto refused = first_failure(findings)) return refused;
+  }
+  return std::nullopt;
+}
+
+std::optional<Result> Turnover::start_back() {
+  if (backward_.empty()) {
+    not_back_ = "every table is one_way";
+    return std::nullopt;
+  }
+  streams_.back.start();
+  if (streams_.back.await(kBackStarts, cancelled_)) return std::nullopt;
+  return gate_result(cat("the way back does not stream: ", streams_.back.why()),
+                     "without it nothing written on the target could come back; nothing was changed");
+}
+
+// A value that would come back as another one does not hinder a cutover, but its way back.
+void Turnover::prove_round_trips() {
+  pg::Connection source(connection(streams_.config.source));
+  for (std::size_t i = 0; i < ways_.tables.size(); ++i) {
+    const auto& way = ways_.tables[i];
+    if (!way.needs_proof || !way.route) continue;
+    const auto& route = prepared_.routes[i];
+    const auto sql =
+        mapping::round_trip_sql(route, way, pg::qualified(route.source.schema, route.source.name));
+    if (!sql) continue;
+    const auto r = source.exec(cat("SELECT * FROM (", *sql, ") AS lossy LIMIT 1"));
+    if (r.rows() == 0) continue;
+    not_back_ =
+        cat(way.label, ": ", r.text(0, 0), " of the row with ", r.text(0, 1), " would come back as ",
+            r.is_null(0, 3) ? "NULL" : r.text(0, 3), " instead of ", r.is_null(0, 2) ? "NULL" : r.text(0, 2));
+    return;
+  }
+}
+
+// The start epoch of the stream to the target, which whoever starts after us has a higher one of. `recover` counts on
+// from the rows; then the stream is made to take over again, above them.
+std::uint64_t Turnover::claim_owner() {
+  std::uint64_t highest = 0;
+  for (const Side side : {Side::source, Side::target}) {
+    pg::Connection server(fence_side(side).connection);
+    const auto row = read_row(server, {streams_.config.fence_name(), side});
+    if (row) highest = std::max(highest, row->owner);
+  }
+  const auto end = std::chrono::steady_clock::now() + kOwner;
+  bool raised = false;
+  while (std::chrono::steady_clock::now() < end) {
+    const auto epoch = streams_.forward.status().epoch.value_or(0);
+    if (epoch >= highest && epoch > 0 && streams_.forward.status().connected) return epoch;
+    if (!std::exchange(raised, true)) {
+      pg::Connection target(connection(streams_.config.target));
+      target.query(
+          "UPDATE walign.stream SET epoch = $2::pg_catalog.int8 WHERE name = $1 AND epoch < "
+          "$2::pg_catalog.int8",
+          {streams_.config.stream_name(), cat(highest)});
+    }
+    if (streams_.stop != nullptr) streams_.stop->sleep_for(Millis(50));
+  }
+  throw Error(ErrorKind::transient, "the stream to the target did not start again in time",
+              "walign status says why it is not connected; then ask again");
+}
+
+// ------------------------------------------------------------------------------------------ the driver
+
+void Turnover::make_hands(Side giver) {
+  const auto& config = streams_.config;
+  hands_ = std::make_unique<StepHands>(config.migration, config.fence_name(), fence_side(Side::source),
+                                       fence_side(Side::target), config.cutover, claim_owner(),
+                                       surroundings(giver));
+}
+
+Result Turnover::dry_run(Side giver) {
+  Result out;
+  driver_began_us_ = Clock::system().unix_micros();
+  const auto began = std::chrono::steady_clock::now();
+  const Answer answer = hands_->work(Step::gate, Attempt{giver, 0, {}, 1}, streams_.config.cutover.max_pause);
+  const auto took = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - began);
+  const bool holds = answer.kind == Answer::Kind::done;
+  out.outcome = holds ? Result::Outcome::done : Result::Outcome::gate;
+  out.message = answer.why;
+  out.hint = holds ? "nothing was changed" : "nothing was changed; walign status has the gates";
+  out.steps.push_back(
+      {name(Step::gate), holds ? "done" : cat("refused: ", answer.why), took.count(), took.count()});
+  if (tell_) tell_(out.steps.back());
+  return out;
+}
+
+Result Turnover::drive(const Request& request) {
+  const auto& settings = streams_.config.cutover;
+  Timing timing;
+  timing.max_pause = settings.max_pause;
+  timing.lease = settings.lease;
+  const auto pause = [this](Millis time) {
+    if (streams_.stop != nullptr) return streams_.stop->sleep_for(time);
+    std::this_thread::sleep_for(time);
+  };
+  Driver driver(*hands_, timing, Clock::system(), pause, tell_, &cancelled_);
+  driver_began_us_ = Clock::system().unix_micros();
+  return driver.run(request);
+}
+
+Result Turnover::run(const Request& request) {
+  began_us_ = Clock::system().unix_micros();
+  const Side giver = request.verb == Verb::cutover ? Side::source : Side::target;
+  look_at_servers(request.verb == Verb::cutover);
+  if (auto refused = refuse_findings(request.verb)) return *refused;
+  if (auto refused = try_all_privileges()) return *refused;
+  make_hands(giver);
+  if (request.extent == Extent::dry_run) {
+    Result out = dry_run(giver);
+    write_report(request, out);
+    return out;
+  }
+  if (request.verb == Verb::cutover) {
+    hands_->prepare(Side::source, RowState::open);
+    hands_->prepare(Side::target, RowState::closed);
+  }
+  if (auto refused = start_back()) return *refused;
+  if (request.verb == Verb::cutover) prove_round_trips();
+  Result out = drive(request);
+  if (request.extent == Extent::rehearse && out.outcome == Result::Outcome::done) {
+    predicted_ms_ = hands_->figures().predicted_ms + measure_rest(giver);
+  }
+  if (out.outcome == Result::Outcome::backed_out) after_back_out(out);
+  write_report(request, out);
+  return out;
+}
+
+std::optional<Result> Turnover::settle() {
+  began_us_ = Clock::system().unix_micros();
+  const std::string fence = streams_.config.fence_name();
+  {
+    pg::Connection source(connection(streams_.config.source));
+    pg::Connection target(connection(streams_.config.target));
+    const auto s = read_row(source, {fence, Side::source});
+    const auto t = read_row(target, {fence, Side::target});
+    if (!s || !t) return std::nullopt;
+    const bool hook_left = s->state == RowState::sealed && t->state == RowState::open;
+    const bool back_left = t->state == RowState::sealed && s->state == RowState::open;
+    const Rows rows{{s->epoch, s->state}, {t->epoch, t->state}};
+    if (after_restart(rows, true).way == Way::stream) return std::nullopt;
+    if (hook_left && switched(target, {fence, Side::target}, t->epoch)) return std::nullopt;
+    if (back_left && switched(source, {fence, Side::source}, s->epoch)) return std::nullopt;
+  }
+  look_at_servers(false);
+  make_hands(Side::source);
+  const auto& settings = streams_.config.cutover;
+  Timing timing;
+  timing.max_pause = settings.max_pause;
+  timing.lease = settings.lease;
+  const auto pause = [this](Millis time) { streams_.stop->sleep_for(time); };
+  Driver driver(*hands_, timing, Clock::system(), pause, tell_, &cancelled_);
+  Result out = driver.recover(std::nullopt);
+  obs::info("a change of sides that was left half done is at rest", {{"writes", out.writes}});
+  return out;
+}
+
+}  // namespace walign::cutover

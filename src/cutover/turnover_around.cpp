@@ -1,0 +1,218 @@
+// Copyright the walign authors. SPDX-License-Identifier: Apache-2.0
+//
+// What the steps of a change ask of the streams and the verification; and what is told of it afterwards.
+#include <filesystem>
+#include <fstream>
+
+#include "turnover.hpp"
+
+namespace walign::cutover {
+
+stream::Status Turnover::status_of(Side giver) const {
+  if (giver == Side::source) return streams_.forward.status();
+  return streams_.back.status().value_or(stream::Status());
+}
+
+Figures Turnover::figures(Side giver) const {
+  const auto status = status_of(giver);
+  Figures out;
+  if (!status.connected && !drained_) return out;  // nothing is known
+  out.lag_bytes = status.lag_bytes;
+  out.lag_seconds = status.lag_seconds;
+  if (drained_) out.lag_bytes = 0, out.lag_seconds = 0;
+  out.dead_letters = status.dead_letters;
+  if (giver == Side::target && out.dead_letters) {
+    // What was written on the closed source, and what the way there could not apply: both are in the way of a return.
+    *out.dead_letters += streams_.forward.status().dead_letters.value_or(0) + streams_.lane.breaches();
+  }
+  out.books_balance = true;  // a stream whose books do not balance has stopped
+  // A way back that is needed is needed at once.
+  out.stable_for = giver == Side::target
+                       ? streams_.config.gates.stable_for
+                       : Millis((Clock::system().unix_micros() - status.stable_since_us) / 1000);
+  std::int64_t differences = 0;
+  for (const auto& table : status.tables) {
+    if (!table.verified_at) return out;
+    differences += table.differences.value_or(0);
+  }
+  out.differences = differences;
+  return out;
+}
+
+Answer Turnover::prove(const Attempt& attempt, Millis left) {
+  drained_ = true;
+  if (attempt.giver == Side::target && backward_.empty()) return {};
+  auto& verifier = attempt.giver == Side::source ? streams_.verifier : streams_.back.verifier();
+  const auto began = std::chrono::steady_clock::now();
+  const auto report = verifier.await(verifier.begin({}), left);
+  Proved proved;
+  std::string why;
+  for (const auto& table : report.tables) {
+    ++proved.tables;
+    proved.keys += table.rows;
+    proved.differences += table.differences + table.violations;
+    if (table.state == "done" && table.differences == 0 && table.violations == 0) continue;
+    why +=
+        cat(why.empty() ? "" : "; ", table.table, ": ",
+            table.state == "done" ? cat(table.differences, " differences, ", table.violations, " violations")
+                                  : cat(table.state, table.error.empty() ? "" : " ", table.error));
+  }
+  proved.ms = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - began).count();
+  proved_ = proved;
+  if (why.empty()) return {};
+  return {Answer::Kind::refused, cat(why, " (walign verify tells which rows)")};
+}
+
+void Turnover::flow(Flow flow) {
+  const bool none = flow == Flow::none;
+  streams_.lane.halt(none);
+  streams_.back.lane().halt(none);
+}
+
+bool Turnover::still(Millis left) {
+  const auto end = std::chrono::steady_clock::now() + left;
+  if (!streams_.lane.rests(left)) return false;
+  if (!streams_.back.running()) return true;
+  const auto rest = std::chrono::duration_cast<Millis>(end - std::chrono::steady_clock::now());
+  return streams_.back.lane().rests(std::max(Millis(1), rest));
+}
+
+Surroundings Turnover::surroundings(Side /*giver*/) {
+  Surroundings out;
+  out.gates = streams_.config.gates;
+  out.figures = [this](Side side) { return figures(side); };
+  out.prove = [this](const Attempt& attempt, Millis left) { return prove(attempt, left); };
+  out.flow = [this](Flow which) { flow(which); };
+  out.still = [this](Millis left) { return still(left); };
+  out.forward = prepared_.routes;
+  out.backward = backward_;
+  out.interrupt = streams_.stop;
+  return out;
+}
+
+// What a real change does beside the fence: from a commit on the giver until it is applied, and the proof.
+double Turnover::measure_rest(Side giver) {
+  const auto began = std::chrono::steady_clock::now();
+  {
+    pg::Connection server(fence_side(giver).connection);
+    const auto& facts = giver == Side::source ? prepared_.source : prepared_.target;
+    source::nudge(server);
+    const Lsn wanted = source::current_lsn(server, facts.wal_segment_bytes);
+    const auto end = began + streams_.config.cutover.max_pause;
+    while (status_of(giver).applied.value_or(Lsn()) < wanted && std::chrono::steady_clock::now() < end) {
+      streams_.stop->sleep_for(Millis(5));
+    }
+  }
+  const Attempt none{giver, 0, {}, 1};
+  const Answer proved = prove(none, streams_.config.cutover.max_pause);
+  drained_ = false;
+  if (proved.kind != Answer::Kind::done) obs::warn(cat("the rehearsal's proof: ", proved.why));
+  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - began).count();
+}
+
+// -------------------------------------------------------------------------------------------- afterwards
+
+void Turnover::after_back_out(const Result& result) {
+  const auto& settings = streams_.config.cutover;
+  Hook hook;
+  hook.name = "after_back_out";
+  hook.command = settings.after_back_out;
+  hook.environment = hook_environment(streams_.config.migration, result.writes == name(Side::source),
+                                      result.epoch, hands_->figures().after_fence_lsn, Lsn());
+  hook.timeout = settings.hook_timeout;
+  const auto ran = run_hook(hook, streams_.stop);
+  if (!ran.ok())
+    obs::warn("hook after_back_out failed", {{"status", ran.exit_status}, {"output", ran.output}});
+}
+
+namespace {
+
+std::optional<Outcome> outcome_of(const Request& request, Result::Outcome outcome) {
+  switch (outcome) {
+    case Result::Outcome::done:
+    case Result::Outcome::hook_failed:
+      return request.extent == Extent::real ? Outcome::cut_over : Outcome::rehearsed;
+    case Result::Outcome::gate: return Outcome::gates_shut;
+    case Result::Outcome::backed_out: return Outcome::backed_out;
+    case Result::Outcome::in_doubt: return Outcome::in_doubt;
+  }
+  return std::nullopt;
+}
+
+Writes writes_of(const std::vector<Progress>& steps, std::int64_t began_us) {
+  const auto at = [&](double ms) { return began_us + static_cast<std::int64_t>(ms * 1000); };
+  Writes out;
+  for (const auto& step : steps) {
+    if (step.step == "table 1" && !out.stopped_us) out.stopped_us = at(step.at_ms - step.took_ms);
+    const bool ends = step.step == name(Step::open) || step.step == name(Step::reopen);
+    if (ends && step.text == "done") out.accepted_us = at(step.at_ms);
+  }
+  return out;
+}
+
+}  // namespace
+
+void Turnover::write_report(const Request& request, Result& result) {
+  const auto& figures = hands_->figures();
+  const auto& collected = hands_->collected();
+  gates_ = collected.gates;
+  blockers_ = collected.blockers;
+  Report report;
+  report.migration = streams_.config.migration;
+  report.forward = request.verb == Verb::cutover;
+  report.epoch = result.epoch;
+  report.rehearsal = request.extent != Extent::real;
+  report.outcome = outcome_of(request, result.outcome);
+  report.why = result.message;
+  report.ended_us = Clock::system().unix_micros();
+  report.started_us = began_us_;
+  report.source_system_id = prepared_.source.system_id;
+  report.target_system_id = prepared_.target.system_id;
+  if (figures.after_fence_lsn.valid()) report.fence_lsn = figures.after_fence_lsn;
+  if (figures.after_open_lsn.valid()) report.open_lsn = figures.after_open_lsn;
+  for (const auto& step : result.steps) {
+    const bool ok = step.text == "done";
+    report.steps.push_back({step.step,
+                            driver_began_us_ + static_cast<std::int64_t>((step.at_ms - step.took_ms) * 1000),
+                            step.took_ms, ok, ok ? "" : step.text});
+  }
+  report.tables = figures.tables;
+  report.gates = collected.gates;
+  report.blockers = collected.blockers;
+  report.proved = proved_;
+  report.sequences = collected.sequences;
+  report.sequence_notes = collected.sequence_notes;
+  report.hooks = collected.hooks;
+  report.writes = writes_of(result.steps, driver_began_us_);
+  for (const auto& table : figures.tables) report.writes.waiting += table.waiting;
+  report.predicted_pause_ms = predicted_ms_;
+  if (request.extent == Extent::real && result.epoch != 0) {
+    const Side giver = request.verb == Verb::cutover ? Side::source : Side::target;
+    try {
+      pg::Connection server(fence_side(giver).connection);
+      report.writes.refused = traffic(server, {streams_.config.fence_name(), giver}).refused;
+    } catch (const Error& error) {
+      obs::warn(cat("how many writes were refused is not known: ", error.message()));
+    }
+  }
+  result.report = to_json(report);
+  if (request.extent == Extent::dry_run) return;
+  namespace fs = std::filesystem;
+  std::error_code failed;
+  const fs::path directory = fs::path(streams_.config.state) / "reports";
+  fs::create_directories(directory, failed);
+  std::string when = utc_text(began_us_).substr(0, 19);
+  when.erase(std::remove(when.begin(), when.end(), ':'), when.end());
+  const fs::path path = directory / cat(when, "-", report.rehearsal ? "rehearse-" : "",
+                                        report.forward ? "cutover" : "rollback", ".json");
+  std::ofstream file(path);
+  file << result.report << "\n";
+  file.close();
+  if (file) {
+    result.report_file = path.string();
+  } else {
+    obs::warn("the report could not be kept", {{"file", path.string()}});
+  }
+}
+
+}  // namespace walign::cutover
