@@ -1,8 +1,11 @@
 // The change of sides with real streams: there, work on the other side, and back, with every write of it.
+#include <fstream>
+
 #include "support/sides.hpp"
 
 using namespace walign;
 using namespace walign::test;
+using cutover::Extent;
 using cutover::Result;
 using cutover::Verb;
 
@@ -62,4 +65,129 @@ TEST_CASE("there, work on the target, back with all of it, and there again") {
   CHECK(outcome(m.target, "INSERT INTO users (name) VALUES ('there again')") == "ok");
   sides.catch_up(m.target);
   CHECK(m.equal("public.users"));
+}
+
+TEST_CASE(
+    "a rehearsal and a dry run leave writes alone, say how long it would take, and leave nothing behind") {
+  Migration m;
+  m.both(kUsers);
+  m.tables = "  - public.users\n";
+  m.source.exec("INSERT INTO users (name, n) SELECT 'u' || i, i FROM generate_series(1, 100) i");
+  Sides sides(m);
+  sides.wait_until_streaming();
+  auto result = sides.change(Verb::cutover, Extent::dry_run);
+  CHECK(result.outcome == Result::Outcome::gate);  // nothing was verified yet
+  CHECK(result.message.find("differences is unknown") != std::string::npos);
+  REQUIRE(sides.verified());
+  result = sides.change(Verb::cutover, Extent::dry_run);
+  CHECK(result.outcome == Result::Outcome::done);
+  CHECK(m.source.scalar<int>("SELECT count(*) FROM pg_class WHERE relname = 'fence'") == 0);
+  CHECK(m.target.scalar<int>("SELECT count(*) FROM pg_trigger") == 0);
+  result = sides.change(Verb::cutover, Extent::rehearse);
+  CHECK(result.outcome == Result::Outcome::done);
+  CHECK(result.report.find("\"predicted_pause_ms\": null") == std::string::npos);
+  CHECK(std::filesystem::exists(result.report_file));
+  CHECK(outcome(m.source, "INSERT INTO users (name) VALUES ('still here')") == "ok");
+  CHECK(outcome(m.target, "INSERT INTO users (name) VALUES ('not there')") == "25006");
+  sides.catch_up(m.source);
+  CHECK(m.equal("public.users"));
+  // What a rehearsal made for the way back goes again.
+  CHECK(eventually(
+      [&] {
+        return m.target.scalar<int>(
+                   "SELECT count(*) FROM pg_replication_slots WHERE database = current_database()") == 0;
+      },
+      20s));
+  CHECK(m.source.scalar<int>("SELECT count(*) FROM pg_trigger WHERE NOT tgisinternal") == 0);
+}
+
+TEST_CASE("a proof or a hook that fails backs out, and writes are where they were") {
+  Migration m;
+  m.both(kUsers);
+  m.tables = "  - public.users\n";
+  m.source.exec("INSERT INTO users (name, n) SELECT 'u' || i, i FROM generate_series(1, 100) i");
+  const auto flag = m.state.string() + ".flag";
+  std::ofstream(flag).put('x');
+  Sides sides(m, [&](config::Config& c) {
+    c.cutover.before_open = "test ! -e " + flag;
+    c.cutover.after_back_out = "echo $WALIGN_DIRECTION > " + flag + ".out";
+  });
+  sides.wait_until_streaming();
+  REQUIRE(sides.verified());
+  auto result = sides.change(Verb::cutover);
+  CHECK(result.outcome == Result::Outcome::backed_out);
+  CHECK(result.message.find("before_open") != std::string::npos);
+  CHECK(result.writes == "source");
+  CHECK(std::filesystem::exists(flag + ".out"));
+  CHECK(outcome(m.source, "INSERT INTO users (name) VALUES ('still here')") == "ok");
+  CHECK(outcome(m.target, "INSERT INTO users (name) VALUES ('not there')") == "25006");
+  sides.catch_up(m.source);
+  CHECK(m.equal("public.users"));
+  std::filesystem::remove(flag);
+  result = sides.change(Verb::cutover);
+  CHECK(result.outcome == Result::Outcome::done);
+  CHECK(outcome(m.target, "INSERT INTO users (name) VALUES ('there')") == "ok");
+  std::filesystem::remove(flag + ".out");
+}
+
+TEST_CASE("a sidecar that is stopped while the target takes writes goes on with the way back") {
+  Migration m;
+  m.both(kUsers);
+  m.tables = "  - public.users\n";
+  m.source.exec("INSERT INTO users (name, n) SELECT 'u' || i, i FROM generate_series(1, 100) i");
+  const auto hook = [&](config::Config& c) {
+    c.cutover.switch_hook = "echo $WALIGN_EPOCH >> " + m.state.string() + ".hook";
+  };
+  {
+    Sides sides(m, hook);
+    sides.wait_until_streaming();
+    REQUIRE(sides.verified());
+    CHECK(sides.change(Verb::cutover).outcome == Result::Outcome::done);
+  }
+  m.target.exec(
+      "UPDATE users SET n = -n WHERE id % 2 = 0; INSERT INTO users (name) VALUES ('while it was away')");
+  Sides sides(m, hook);
+  sides.wait_for([](const auto& s) { return s.sides.rollback_ready == true; }, "ready");
+  CHECK(sides.status().phase == "cut_over");
+  CHECK(sides.status().direction == "reverse");
+  sides.catch_up(m.target);
+  CHECK(m.equal("public.users"));
+  CHECK(sides.verified());
+  CHECK(sides.change(Verb::rollback).outcome == Result::Outcome::done);
+  CHECK(outcome(m.source, "INSERT INTO users (name) VALUES ('home')") == "ok");
+  sides.catch_up(m.source);
+  CHECK(m.equal("public.users"));
+  std::ifstream lines(m.state.string() + ".hook");
+  std::string all, line;
+  while (std::getline(lines, line)) all += line + " ";
+  CHECK(all == "1 2 ");  // once each
+  std::filesystem::remove(m.state.string() + ".hook");
+}
+
+TEST_CASE(
+    "what somebody writes on the closed side past its fence is kept, said, and in the way of a return") {
+  Migration m;
+  m.both(kUsers);
+  m.tables = "  - public.users\n";
+  m.source.exec("INSERT INTO users (name, n) SELECT 'u' || i, i FROM generate_series(1, 10) i");
+  Sides sides(m);
+  sides.wait_until_streaming();
+  REQUIRE(sides.verified());
+  REQUIRE(sides.change(Verb::cutover).outcome == Result::Outcome::done);
+  m.source.exec(
+      "BEGIN; ALTER TABLE users DISABLE TRIGGER USER; INSERT INTO users (id, name) VALUES (4711, 'past the "
+      "fence');"
+      "ALTER TABLE users ENABLE ALWAYS TRIGGER walign_" +
+      m.config().migration +
+      "_row;"
+      "ALTER TABLE users ENABLE ALWAYS TRIGGER walign_" +
+      m.config().migration + "_statement; COMMIT");
+  sides.wait_for([](const auto& s) { return s.sides.rollback_ready == false; }, "not ready");
+  CHECK(sides.status().sides.rollback_why.find("closed source") != std::string::npos);
+  CHECK(m.target.scalar<int>("SELECT count(*) FROM users WHERE id = 4711") == 0);
+  CHECK(m.target.scalar("SELECT route || ' ' || operation || ' ' || relation FROM walign.dead_letter") ==
+        "fence breach INSERT public.users");
+  const auto result = sides.change(Verb::rollback);
+  CHECK(result.outcome == Result::Outcome::gate);
+  CHECK(result.message.find("dead_letters") != std::string::npos);
 }
