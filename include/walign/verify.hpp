@@ -66,6 +66,8 @@ class Verifier : public stream::Companion {
  public:
   // From any thread. Error(usage) for a table that is not in the mapping; Error(transient) before the first session.
   virtual std::uint64_t begin(const Request& request) = 0;
+  // What was found equal so far counts no more: every table is dirty as a whole, on disk too. From any thread.
+  virtual void distrust() = 0;
   // The newest few are kept. Error(precondition) for another.
   [[nodiscard]] virtual Report result(std::uint64_t id) const = 0;
   // Until it is done. Error(transient) where the time is over first.

@@ -34,8 +34,9 @@ using config::TableName;
 using Millis = std::chrono::milliseconds;
 
 struct FenceId {
-  std::string migration;  // Config::stream_name()
+  std::string migration;  // Config::fence_name()
   Side side = Side::source;
+  bool operator==(const FenceId&) const = default;
 };
 
 std::string_view state_name(RowState state);  // as walign.fence has it: OPEN, FENCING, ...
@@ -92,7 +93,7 @@ apply::Extra note_open_lsn(const FenceId& side, std::uint64_t epoch, Lsn marker_
 struct Marker {
   enum class Kind { fence, open };
   Kind kind = Kind::fence;
-  std::string migration;
+  FenceId id;  // of the side that is fenced, or opened: both sides may be in one WAL
   std::uint64_t epoch = 0;
   bool operator==(const Marker&) const = default;
 };

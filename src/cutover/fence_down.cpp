@@ -8,11 +8,13 @@ namespace walign::cutover {
 
 namespace {
 
-// Not the clones on partitions, which go with their root's.
+// Not the clones on partitions, which go with their root's. Both sides may be in this database, under the same names:
+// which one a trigger is of stands in its arguments (migration, side, ...), each of which ends with a zero byte.
 constexpr const char* kUp =
     "SELECT t.tgrelid::pg_catalog.regclass::text, t.tgname FROM pg_catalog.pg_trigger t "
     "WHERE t.tgparentid = 0 AND t.tgname IN ($1, $2) AND t.tgfoid = "
-    "pg_catalog.to_regprocedure('walign.guard()') "
+    "pg_catalog.to_regprocedure('walign.guard()') AND ($3 = '' OR $3 = "
+    "(pg_catalog.string_to_array(pg_catalog.encode(t.tgargs, 'escape'), E'\\\\000'))[2]) "
     "ORDER BY 1, 2";
 
 struct Up {
@@ -20,8 +22,9 @@ struct Up {
   std::vector<std::string> triggers;
 };
 
-std::vector<Up> guards_up(pg::Connection& server, const std::string& migration) {
-  const auto r = server.query(kUp, {cat(migration, "_row"), cat(migration, "_statement")});
+// `side`: empty for both.
+std::vector<Up> guards_up(pg::Connection& server, const std::string& migration, std::string_view side) {
+  const auto r = server.query(kUp, {cat(migration, "_row"), cat(migration, "_statement"), std::string(side)});
   std::vector<Up> up;
   for (int i = 0; i < r.rows(); ++i) {
     if (up.empty() || up.back().relation != r.text(i, 0)) up.push_back({r.str(i, 0), {}});
@@ -48,9 +51,9 @@ bool drop_triggers(pg::Connection& server, const Up& up, const std::string& chec
 }
 
 std::vector<std::string> take_down(pg::Connection& server, const std::string& migration,
-                                   const std::string& check, Millis patience) {
+                                   std::string_view side, const std::string& check, Millis patience) {
   std::vector<std::string> left;
-  for (const auto& up : guards_up(server, migration)) {
+  for (const auto& up : guards_up(server, migration, side)) {
     if (!drop_triggers(server, up, check, patience)) left.push_back(up.relation);
   }
   return left;
@@ -62,12 +65,12 @@ std::vector<std::string> take_guards_down(pg::Connection& server, const FenceId&
                                           Millis patience) {
   const std::string check = cat("SELECT walign.expect_fence(", pg::quote_literal(id.migration), ", ",
                                 pg::quote_literal(side_name(id.side)), ", ", epoch, ", 'OPEN', NULL); ");
-  return take_down(server, id.migration, check, patience);
+  return take_down(server, id.migration, side_name(id.side), check, patience);
 }
 
 std::vector<std::string> take_all_guards_down(pg::Connection& server, const std::string& migration,
                                               Millis patience) {
-  return take_down(server, migration, "", patience);
+  return take_down(server, migration, "", "", patience);
 }
 
 }  // namespace walign::cutover

@@ -89,7 +89,7 @@ Lsn set_fenced(pg::Connection& giver, const FenceId& id, const FenceRow& row) {
       "$4::pg_catalog.int8",
       {id.migration, std::string(side_name(id.side)), cat(row.epoch), cat(row.owner)});
   WALIGN_CHECK(changed.affected() == 1);  // the row is locked and was found so
-  const Marker marker{Marker::Kind::fence, id.migration, row.epoch};
+  const Marker marker{Marker::Kind::fence, id, row.epoch};
   return giver
       .query("SELECT pg_catalog.pg_logical_emit_message(true, $1, $2::text)",
              {kMarkerPrefix, marker_text(marker)})

@@ -183,6 +183,17 @@ Answer FenceHands::rehearse(Side giver) {
   }
 }
 
+bool FenceHands::closed(Side which) {
+  try {
+    auto& s = server(which);
+    const auto row = cutover::read_row(s, id(which));
+    return row && row->state != RowState::open && unguarded(s, id(which), side(which).tables).empty();
+  } catch (const OtherTimeline& other) {
+    throw Error(ErrorKind::precondition, other.why,
+                "correct the connection string, or start the migration again");
+  }
+}
+
 void FenceHands::prepare(Side which, RowState first) {
   try {
     auto& s = server(which);

@@ -38,6 +38,8 @@ class FenceHands : public Hands {
 
   // Where a migration has no rows yet: this side open or closed, at epoch 0; closed with its triggers. May be repeated.
   void prepare(Side side, RowState first);
+  // It has its closing triggers, and its row says that it takes no writes.
+  bool closed(Side side);
 
   // Of the last attempt, for the report and for drain.
   struct Figures {

@@ -69,7 +69,7 @@ Opening::Opened Opening::open() {
   const auto changed = taker_.query(
       kOpen, {id_.migration, std::string(side_name(id_.side)), cat(row_.epoch), cat(row_.owner), stream_});
   if (changed.affected() != 1) return opened;
-  const Marker marker{Marker::Kind::open, id_.migration, row_.epoch};
+  const Marker marker{Marker::Kind::open, id_, row_.epoch};
   opened.marker_lsn = taker_
                           .query("SELECT pg_catalog.pg_logical_emit_message(true, $1, $2::text)",
                                  {kMarkerPrefix, marker_text(marker)})

@@ -176,7 +176,8 @@ Swapped compare_and_set(pg::Connection& server, const FenceId& id, const FenceRo
 
 bool switched(pg::Connection& opened, const FenceId& id, std::uint64_t epoch) {
   const auto r = opened.query(
-      "SELECT f.switched_epoch = $3::pg_catalog.int8 FROM walign.fence f WHERE f.migration = $1 AND f.side = $2",
+      "SELECT f.switched_epoch = $3::pg_catalog.int8 FROM walign.fence f WHERE f.migration = $1 AND f.side = "
+      "$2",
       {id.migration, std::string(side_name(id.side)), cat(epoch)});
   return r.rows() == 1 && !r.is_null(0, 0) && r.boolean(0, 0);
 }
@@ -204,26 +205,34 @@ apply::Extra note_open_lsn(const FenceId& side, std::uint64_t epoch, Lsn marker_
       {side.migration, std::string(side_name(side.side)), cat(epoch), marker_end.to_string()}};
 }
 
+// fence MIGRATION source 7
 std::string marker_text(const Marker& marker) {
-  return cat(marker.kind == Marker::Kind::fence ? "fence " : "open ", marker.migration, " ", marker.epoch);
+  return cat(marker.kind == Marker::Kind::fence ? "fence " : "open ", marker.id.migration, " ",
+             side_name(marker.id.side), " ", marker.epoch);
 }
+
+namespace {
+
+std::string_view next_word(std::string_view& text) {
+  const auto space = text.find(' ');
+  const auto word = text.substr(0, space);
+  text = space == std::string_view::npos ? std::string_view() : text.substr(space + 1);
+  return word;
+}
+
+}  // namespace
 
 std::optional<Marker> parse_marker(std::string_view text) {
   Marker marker;
-  if (text.starts_with("fence ")) {
-    text.remove_prefix(6);
-  } else if (text.starts_with("open ")) {
-    marker.kind = Marker::Kind::open;
-    text.remove_prefix(5);
-  } else {
-    return std::nullopt;
-  }
-  const auto space = text.find(' ');
-  if (space == 0 || space == std::string_view::npos) return std::nullopt;
-  marker.migration = std::string(text.substr(0, space));
-  const auto digits = text.substr(space + 1);
-  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), marker.epoch);
-  if (error != std::errc() || end != digits.data() + digits.size() || digits.empty()) return std::nullopt;
+  const auto kind = next_word(text);
+  if (kind != "fence" && kind != "open") return std::nullopt;
+  marker.kind = kind == "fence" ? Marker::Kind::fence : Marker::Kind::open;
+  marker.id.migration = std::string(next_word(text));
+  const auto side = next_word(text);
+  if (marker.id.migration.empty() || (side != "source" && side != "target")) return std::nullopt;
+  marker.id.side = side == "source" ? Side::source : Side::target;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), marker.epoch);
+  if (error != std::errc() || end != text.data() + text.size() || text.empty()) return std::nullopt;
   return marker;
 }
 

@@ -78,7 +78,7 @@ void Lane::read_marker(const event::TransactionPart& part, Heard& heard) {
   for (const auto& change : part.tx().changes()) {
     const auto text = message_of(change);
     const auto marker = text ? parse_marker(*text) : std::nullopt;
-    if (!marker || marker->migration != id_.migration) continue;
+    if (!marker || marker->id != FenceId{id_.migration, other(id_.side)}) continue;
     if (marker->kind == Marker::Kind::fence && !listening_) {
       heard.extra.push_back(note_fence_lsn(id_, marker->epoch, part.end_lsn()));
     }

@@ -14,6 +14,7 @@ namespace {
 constexpr Millis kBackStarts{120'000};  // making its slot waits for the target's running transactions
 constexpr Millis kOwner{15'000};
 constexpr Millis kTry{500};
+constexpr Millis kFigures{5'000};
 
 Result gate_result(std::string message, std::string hint) {
   Result out;
@@ -127,6 +128,34 @@ std::optional<Result> Turnover::start_back() {
                      "without it nothing written on the target could come back; nothing was changed");
 }
 
+// What was verified while the target could still be written to says nothing of it now: every row once more.
+void Turnover::close_target() {
+  hands_->prepare(Side::source, RowState::open);
+  const bool was_closed = hands_->closed(Side::target);
+  if (!was_closed) streams_.verifier.distrust();  // also if we end right after closing
+  hands_->prepare(Side::target, RowState::closed);
+  if (was_closed) return;
+  streams_.verifier.distrust();
+  const auto began = std::chrono::steady_clock::now();
+  verify::Request every;
+  every.all = true;
+  const auto id = streams_.verifier.begin(every);
+  while (!streams_.verifier.result(id).done) {
+    if (cancelled_) return;
+    streams_.stop->sleep_for(Millis(50));
+  }
+  const auto report = streams_.verifier.result(id);
+  std::int64_t rows = 0;
+  for (const auto& table : report.tables) rows += table.rows;
+  const auto took =
+      std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - began).count();
+  const Progress told{"verify",
+                      cat(report.clean() ? "done" : "refused: ", report.clean() ? "" : "not equal, ", rows,
+                          " rows, since the target takes no writes from now on"),
+                      took, took};
+  if (tell_) tell_(told);
+}
+
 // A value that would come back as another one does not hinder a cutover, but its way back.
 void Turnover::prove_round_trips() {
   pg::Connection source(connection(streams_.config.source));
@@ -143,6 +172,14 @@ void Turnover::prove_round_trips() {
         cat(way.label, ": ", r.text(0, 0), " of the row with ", r.text(0, 1), " would come back as ",
             r.is_null(0, 3) ? "NULL" : r.text(0, 3), " instead of ", r.is_null(0, 2) ? "NULL" : r.text(0, 2));
     return;
+  }
+}
+
+// A stream that has just connected does not know its lag yet.
+void Turnover::wait_for_figures(Side giver) const {
+  const auto end = std::chrono::steady_clock::now() + kFigures;
+  while (!status_of(giver).lag_bytes && !cancelled_ && std::chrono::steady_clock::now() < end) {
+    streams_.stop->sleep_for(Millis(20));
   }
 }
 
@@ -167,7 +204,7 @@ std::uint64_t Turnover::claim_owner() {
           "$2::pg_catalog.int8",
           {streams_.config.stream_name(), cat(highest)});
     }
-    if (streams_.stop != nullptr) streams_.stop->sleep_for(Millis(50));
+    streams_.stop->sleep_for(Millis(50));
   }
   throw Error(ErrorKind::transient, "the stream to the target did not start again in time",
               "walign status says why it is not connected; then ask again");
@@ -203,10 +240,7 @@ Result Turnover::drive(const Request& request) {
   Timing timing;
   timing.max_pause = settings.max_pause;
   timing.lease = settings.lease;
-  const auto pause = [this](Millis time) {
-    if (streams_.stop != nullptr) return streams_.stop->sleep_for(time);
-    std::this_thread::sleep_for(time);
-  };
+  const auto pause = [this](Millis time) { streams_.stop->sleep_for(time); };
   Driver driver(*hands_, timing, Clock::system(), pause, tell_, &cancelled_);
   driver_began_us_ = Clock::system().unix_micros();
   return driver.run(request);
@@ -220,16 +254,15 @@ Result Turnover::run(const Request& request) {
   if (auto refused = try_all_privileges()) return *refused;
   make_hands(giver);
   if (request.extent == Extent::dry_run) {
+    wait_for_figures(giver);
     Result out = dry_run(giver);
     write_report(request, out);
     return out;
   }
-  if (request.verb == Verb::cutover) {
-    hands_->prepare(Side::source, RowState::open);
-    hands_->prepare(Side::target, RowState::closed);
-  }
+  if (request.verb == Verb::cutover) close_target();
   if (auto refused = start_back()) return *refused;
   if (request.verb == Verb::cutover) prove_round_trips();
+  wait_for_figures(giver);
   Result out = drive(request);
   if (request.extent == Extent::rehearse && out.outcome == Result::Outcome::done) {
     predicted_ms_ = hands_->figures().predicted_ms + measure_rest(giver);

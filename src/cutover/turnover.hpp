@@ -20,7 +20,7 @@ class Turnover {
     verify::Verifier& verifier;  // of the way there
     Lane& lane;                  // of the way there
     Back& back;
-    const Interrupt* stop = nullptr;
+    const Interrupt* stop;
   };
   Turnover(Streams streams, Controller::Tell tell, const std::atomic<bool>& cancelled)
       : streams_(streams), tell_(std::move(tell)), cancelled_(cancelled) {}
@@ -40,7 +40,9 @@ class Turnover {
   std::optional<Result> refuse_findings(Verb verb);
   std::optional<Result> try_all_privileges();
   std::optional<Result> start_back();
+  void close_target();
   void prove_round_trips();
+  void wait_for_figures(Side giver) const;
   void make_hands(Side giver);
   std::uint64_t claim_owner();
   Result drive(const Request& request);

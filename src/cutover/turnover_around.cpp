@@ -14,7 +14,9 @@ stream::Status Turnover::status_of(Side giver) const {
 }
 
 Figures Turnover::figures(Side giver) const {
-  const auto status = status_of(giver);
+  auto status = status_of(giver);
+  // The board is a moment behind; what was just verified counts.
+  (giver == Side::source ? streams_.verifier : streams_.back.verifier()).report(status);
   Figures out;
   if (!status.connected && !drained_) return out;  // nothing is known
   out.lag_bytes = status.lag_bytes;

@@ -170,6 +170,14 @@ bool Verification::asks_for(const Request& request, const Table& table) const {
          });
 }
 
+void Verification::distrust() {
+  const std::lock_guard lock(mutex_);
+  for (auto& table : tables_) {
+    table->mark_whole();
+    save(*table);
+  }
+}
+
 void Verification::trim_jobs() {
   constexpr std::size_t kKept = 16;
   while (jobs_.size() >= kKept && jobs_.front().report.done) jobs_.pop_front();

@@ -64,6 +64,7 @@ class Verification final : public Verifier {
 
   // ---- from any thread
   std::uint64_t begin(const Request& request) override;
+  void distrust() override;
   [[nodiscard]] Report result(std::uint64_t id) const override;
   Report await(std::uint64_t id, std::chrono::milliseconds timeout) override;
 

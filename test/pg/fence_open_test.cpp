@@ -70,7 +70,7 @@ TEST_CASE("a taker opens only when the stream is at or past the fence, and then 
   bed.admin.exec("SELECT pg_drop_replication_slot('openings')");
   std::string all;
   for (const auto& line : seen) all += *line[0] + "\n";
-  const auto marker = all.find("prefix: walign, sz: 15 content:open walign_m 1");
+  const auto marker = all.find("prefix: walign, sz: 22 content:open walign_m target 1");
   REQUIRE(marker != std::string::npos);
   CHECK(marker < all.find("table public.t: INSERT"));
 }
@@ -263,13 +263,30 @@ TEST_CASE("a rehearsal makes everything and leaves nothing") {
   CHECK(everything(bed.admin) == before);
 }
 
+TEST_CASE("where both sides are in one database, opening one takes the triggers of the other not down") {
+  TakerBed bed;
+  bed.admin.exec(
+      "CREATE TABLE other (id int PRIMARY KEY); ALTER TABLE other OWNER TO owner; GRANT ALL ON other TO app");
+  const FenceId source{bed.id.migration, Side::source};
+  insert_row(*bed.giver, source, {1, RowState::closed, 7, {}, {}});
+  close_tables(*bed.giver, {source, "elsewhere"}, {1, RowState::closed, 7, {}, {}}, {{"public", "other"}},
+               {});
+  bed.marker_seen(Lsn(0x100));
+  CHECK(Opening(*bed.giver, bed.id, bed.row, "walign_m", Millis(500)).open().done);
+  CHECK(take_guards_down(*bed.giver, bed.id, 1, Millis(500)).empty());
+  CHECK(outcome(bed.app, "INSERT INTO t VALUES (100, 'open')") == "ok");
+  CHECK(outcome(bed.app, "INSERT INTO other VALUES (1)") == "25006");
+  CHECK(unguarded(*bed.giver, source, {{"public", "other"}}).empty());
+}
+
 TEST_CASE("a marker is read back as it was written, and nothing else is one") {
-  for (const Marker& m : {Marker{Marker::Kind::fence, "walign_users", 3},
-                          Marker{Marker::Kind::open, "w", 18446744073709551615U}}) {
+  for (const Marker& m : {Marker{Marker::Kind::fence, {"walign_users", Side::source}, 3},
+                          Marker{Marker::Kind::open, {"w", Side::target}, 18446744073709551615U}}) {
     CHECK(parse_marker(marker_text(m)) == m);
   }
-  for (const char* text : {"", "fence", "fence ", "fence x", "fence x ", "fence x 1 ", "fence x -1",
-                           "open  1", "close x 1", "fence x 18446744073709551616"}) {
+  for (const char* text : {"", "fence", "fence ", "fence x", "fence x ", "fence x 1", "fence x source",
+                           "fence x source ", "fence x source 1 ", "fence x source -1", "fence x both 1",
+                           "open  target 1", "close x source 1", "fence x source 18446744073709551616"}) {
     INFO(text);
     CHECK_FALSE(parse_marker(text).has_value());
   }

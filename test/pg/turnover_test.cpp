@@ -83,6 +83,14 @@ TEST_CASE(
   CHECK(result.outcome == Result::Outcome::done);
   CHECK(m.source.scalar<int>("SELECT count(*) FROM pg_class WHERE relname = 'fence'") == 0);
   CHECK(m.target.scalar<int>("SELECT count(*) FROM pg_trigger") == 0);
+  // Rows that somebody puts into the target while nothing hinders it: closing it makes every row count again.
+  m.target.exec("INSERT INTO users (id, name) VALUES (4711, 'dual write')");
+  result = sides.change(Verb::cutover, Extent::rehearse);
+  CHECK(result.outcome == Result::Outcome::gate);
+  CHECK(result.message.find("differences is 1") != std::string::npos);
+  m.target.exec(
+      "SET session_replication_role = replica; ALTER TABLE users DISABLE TRIGGER USER; DELETE FROM users "
+      "WHERE id = 4711");
   result = sides.change(Verb::cutover, Extent::rehearse);
   CHECK(result.outcome == Result::Outcome::done);
   CHECK(result.report.find("\"predicted_pause_ms\": null") == std::string::npos);
