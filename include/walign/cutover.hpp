@@ -122,6 +122,8 @@ class Migration {
     bool no_backfill = false;
     const Interrupt* stop = nullptr;
     obs::Metrics* metrics = nullptr;
+    // Told of each step of a change as it ends, on the thread that does it, before the next one begins; may be empty.
+    std::function<void(const Progress&)> step;
   };
   // Opens the state directory; touches no server.
   explicit Migration(Options options);

@@ -54,6 +54,7 @@ Result Migration::Impl::change(const Request& request, const Controller::Tell& t
       sides.steps.push_back({step.step, step.text, step.at_ms, step.took_ms});
     }
     tell(step);
+    log_step(step);
   };
   Turnover turnover({options.config, forward, *verifier, lane, back, options.stop}, told, cancelled);
   try {
@@ -65,6 +66,12 @@ Result Migration::Impl::change(const Request& request, const Controller::Tell& t
     ended(turnover);
     throw;
   }
+}
+
+void Migration::Impl::log_step(const Progress& step) const {
+  obs::info("change of sides",
+            {{"step", step.step}, {"came", step.text}, {"ms", static_cast<std::int64_t>(step.took_ms)}});
+  if (options.step) options.step(step);
 }
 
 void Migration::Impl::ended(const Turnover& turnover) {
@@ -79,6 +86,7 @@ void Migration::Impl::ended(const Turnover& turnover) {
   sides.blockers.clear();
   for (const auto& blocker : turnover.blockers()) sides.blockers.push_back({blocker.pid, blocker.query});
   not_back = turnover.not_back();
+  if (turnover.pause_ms()) sides.refused_ms = turnover.pause_ms();
 }
 
 // ------------------------------------------------------------------------------------------ the keeper
@@ -127,15 +135,12 @@ void Migration::Impl::note_now() {
 
 // What the rows say an operator should read.
 std::string Migration::Impl::phase_of(const FenceRow& s, const FenceRow& t) {
-  if (t.state == RowState::open && s.state != RowState::open) {
-    return name(t.epoch == s.epoch && s.state == RowState::sealed ? MigrationPhase::cut_over
-                                                                  : MigrationPhase::rolling_back);
-  }
-  const bool target_gives = t.state == RowState::fencing || t.state == RowState::fenced ||
-                            (t.state == RowState::sealed && s.state != RowState::open);
-  if (target_gives) return name(MigrationPhase::rolling_back);
-  if (s.state != RowState::open) return name(MigrationPhase::cutting_over);
-  return "";
+  const auto gives = [](const FenceRow& row) {
+    return row.state == RowState::fencing || row.state == RowState::fenced || row.state == RowState::sealed;
+  };
+  if (s.state == RowState::open) return "";
+  if (t.state == RowState::open) return name(MigrationPhase::cut_over);
+  return name(gives(t) ? MigrationPhase::rolling_back : MigrationPhase::cutting_over);
 }
 
 void Migration::Impl::look() {
@@ -161,7 +166,8 @@ void Migration::Impl::settle(const FenceRow& s, const FenceRow& t) {
   if (!at_rest) back.start();
   if (!at_rest && !back.await(kBackAgain, never)) return;
   Turnover turnover(
-      {options.config, forward, *verifier, lane, back, options.stop}, [](const Progress&) {}, never);
+      {options.config, forward, *verifier, lane, back, options.stop},
+      [this](const Progress& step) { log_step(step); }, never);
   (void)t;
   const auto result = turnover.settle();
   ended(turnover);

@@ -14,6 +14,7 @@ struct Migration::Impl {
   // ---- the controller's thread
   Result change(const Request& request, const Controller::Tell& tell, const std::atomic<bool>& cancelled);
   void ended(const Turnover& turnover);
+  void log_step(const Progress& step) const;
 
   // ---- the keeper's thread
   void keep() noexcept;

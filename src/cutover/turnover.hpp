@@ -32,6 +32,8 @@ class Turnover {
   // Of the gates when they were last asked; of a rollback that could be asked for now.
   [[nodiscard]] const std::vector<Gate>& gates() const { return gates_; }
   [[nodiscard]] const std::vector<Blocker>& blockers() const { return blockers_; }
+  // From the first lock to the opening; nothing where writes were not stopped.
+  [[nodiscard]] std::optional<double> pause_ms() const { return pause_ms_; }
   // Why writes could not come back without loss; empty if they could.
   [[nodiscard]] const std::string& not_back() const { return not_back_; }
 
@@ -75,6 +77,7 @@ class Turnover {
   std::optional<double> predicted_ms_;
   std::vector<Gate> gates_;
   std::vector<Blocker> blockers_;
+  std::optional<double> pause_ms_;
   std::string not_back_;
 };
 

@@ -188,6 +188,7 @@ void Turnover::write_report(const Request& request, Result& result) {
   report.writes = writes_of(result.steps, driver_began_us_);
   for (const auto& table : figures.tables) report.writes.waiting += table.waiting;
   report.predicted_pause_ms = predicted_ms_;
+  pause_ms_ = report.writes.pause_ms();
   if (request.extent == Extent::real && result.epoch != 0) {
     const Side giver = request.verb == Verb::cutover ? Side::source : Side::target;
     try {

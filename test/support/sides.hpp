@@ -19,7 +19,7 @@ class Sides {
     config.verify.every = std::chrono::hours(1);
     if (adjust) adjust(config);
     migration_ = std::make_unique<cutover::Migration>(
-        cutover::Migration::Options{std::move(config), {}, false, &stop_, nullptr});
+        cutover::Migration::Options{std::move(config), {}, false, &stop_, nullptr, {}});
     thread_ = std::thread([this] {
       try {
         migration_->run();
