@@ -43,6 +43,8 @@ class Turnover {
   std::optional<Result> try_all_privileges();
   std::optional<Result> start_back();
   void close_target();
+  double verify_beforehand(verify::Verifier& verifier, const verify::Request& request);
+  void prove_beforehand(Side giver);
   void prove_round_trips();
   void wait_for_figures(Side giver) const;
   void make_hands(Side giver);
