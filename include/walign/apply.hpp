@@ -41,7 +41,7 @@ namespace walign::apply {
 
 // --------------------------------------------------------------------- what walign keeps on the target
 
-inline constexpr int kSchemaVersion = 1;
+inline constexpr int kSchemaVersion = 2;
 
 // The row of walign.stream.
 struct StreamRow {

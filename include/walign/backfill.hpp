@@ -23,6 +23,10 @@
 //
 // A table without a usable key is one chunk.
 //
+// What becomes of rows that the target has before a table's copy begins, existing_rows says: the start is refused; or
+// they are deleted in the transaction that records the beginning; or (adopt) each chunk is compared with them in the
+// transaction of its record, and writes only what differs. The record says which, so a later setting changes nothing.
+//
 // Threads: workers of its own, each with a connection to either server. See stream::Companion for who calls what.
 #pragma once
 

@@ -5,8 +5,9 @@
 //
 //   walign [-c FILE] COMMAND ...   ──parse──>  Context + an action  ──run──>  exit status
 //
-// Exit status: 0 done, 1 failed, 2 wrong usage or configuration, 3 a precondition does not hold, 130 interrupted
-// after a clean stop. Whatever a command throws ends here, as a message with its hint.
+// Exit status: 0 done, 1 failed, 2 wrong usage or configuration, 3 a precondition or gate does not hold, 4 verify found
+// differences, 5 backed out, 6 in doubt, 7 the switch hook failed, 130 interrupted after a clean stop. Whatever a
+// command throws ends here, as a message with its hint.
 //
 // Threads: the caller's, until a command starts its own. SIGINT and SIGTERM are taken while a command runs.
 #pragma once

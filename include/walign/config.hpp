@@ -168,7 +168,7 @@ struct Cutover {
 
 struct Config {
   std::string file;       // where it was read from, for messages
-  std::string migration;  // [a-z0-9][a-z0-9_-]{0,40}
+  std::string migration;  // [a-z0-9][a-z0-9_-]{0,38}
   std::string source;     // libpq connection strings: URL or key=value
   std::string target;
   std::string state;                // directory

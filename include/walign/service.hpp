@@ -6,6 +6,8 @@
 //                        POST /v1/pause?what=apply|backfill, /v1/resume  may steer (mode 0600)
 //                        POST /v1/dead-letters/ID/retry, .../discard
 //                        POST /v1/verify?request=JSON, GET /v1/verify/ID
+//                        POST /v1/cutover?request=JSON, /v1/cutover/cancel
+//                        GET  /v1/cutover?seen=N&wait_ms=M               answered when there is more than N steps
 //   http: HOST:PORT      GET  / /healthz /readyz /metrics /v1/status       read-only
 //
 // Every answer that is not a page or metrics is JSON; one that is not 2xx is {"error", "hint"}.
@@ -17,12 +19,13 @@
 //  4. Nothing that a client sends or omits ends a server, and no exception leaves one of its threads.
 //
 // Handlers are called from the servers' threads, several at once. A connection carries one request: an idle one
-// would hold one of the few threads.
+// would hold one of the few threads. Whoever watches a change of sides holds one for a second at most, and never the
+// last ones, so that a status is told while many watch.
 #pragma once
 
 #include <memory>
 
-#include "walign/verify.hpp"
+#include "walign/cutover.hpp"
 
 namespace walign::service {
 
@@ -34,6 +37,25 @@ std::string verification_json(const verify::Report& report);
 // {"tables": [...], "all": true, "repair": true, "key": [...]}, each of which may be left out; Error(usage).
 verify::Request verification_request(const std::string& json);
 std::string verification_request_json(const verify::Request& request);
+
+// The change of sides: what is asked for, {"verb": "cutover" | "rollback", "extent": "real" | "rehearse" | "dry_run"},
+// each of which may be left out; Error(usage).
+cutover::Request change_request(const std::string& json);
+std::string change_request_json(const cutover::Request& request);
+// What came of one: {"outcome", "message", "hint", "writes", "epoch", "steps", "report_file"}.
+std::string result_json(const cutover::Result& result);
+// /v1/cutover: {"running", "request", "steps", "result", "failed"}, and back; Error(malformed). A report travels as the
+// text that it is.
+std::string watch_json(const cutover::Controller::Watch& watch);
+cutover::Controller::Watch watch_of(const std::string& json);
+
+// "the source", "the target", or in other words who takes writes, from the states of walign.fence; empty where nothing
+// is known.
+std::string who_takes_writes(const std::optional<std::string>& source,
+                             const std::optional<std::string>& target,
+                             const std::optional<std::string>& lease_until);
+// What opens a gate that is shut; empty for a gate that is not known here.
+std::string gate_remedy(std::string_view gate, std::string_view value);
 
 // Microseconds since 1970 as 2026-01-31T12:00:00.123456Z.
 std::string iso_time(std::int64_t unix_micros);
@@ -49,11 +71,15 @@ struct Handlers {
   std::function<void(std::int64_t id)> discard_dead_letter;
   std::function<std::uint64_t(const verify::Request& request)> verify;
   std::function<verify::Report(std::uint64_t id)> verification;
+  std::function<void(const cutover::Request& request)> change_sides;
+  std::function<void()> cancel_change;
+  // As cutover::Controller::watch().
+  std::function<cutover::Controller::Watch(std::size_t seen, std::chrono::milliseconds timeout)> watch_change;
   std::int64_t max_lag_bytes = 0;  // gates.max_lag: /readyz
 };
-// All must outlive the servers. `verifier`: null where nothing verifies.
-Handlers handlers_of(stream::Sidecar& sidecar, const obs::Metrics& metrics, const config::Config& config,
-                     verify::Verifier* verifier = nullptr);
+// All must outlive the servers. Each request concerns the direction that applies when it comes.
+Handlers handlers_of(cutover::Migration& migration, const obs::Metrics& metrics,
+                     const config::Config& config);
 
 // Why /readyz is not 200; nullopt where it is.
 std::optional<std::string> why_not_ready(const stream::Status& status, std::int64_t max_lag_bytes);
@@ -107,8 +133,16 @@ class ControlClient {
   // Begins a verification and gives its number; its report so far, as JSON.
   [[nodiscard]] std::uint64_t verify(const verify::Request& request) const;
   [[nodiscard]] std::string verification_json(std::uint64_t id) const;
+  // Begins a change of sides. Error(precondition) where one is under way. Error(connection): it may have begun.
+  void change_sides(const cutover::Request& request) const;
+  void cancel_change() const;
+  // Steps after the first `seen`; waits for more up to `timeout`, or less where many watch. Error(connection) where
+  // the sidecar is gone, or silent.
+  [[nodiscard]] cutover::Controller::Watch watch_change(std::size_t seen,
+                                                        std::chrono::milliseconds timeout) const;
 
  private:
+  void must_run() const;
   [[nodiscard]] std::string post(const std::string& target) const;
   std::string path_;
 };

@@ -31,6 +31,7 @@
 #include "walign/capture.hpp"
 #include "walign/config.hpp"
 #include "walign/event.hpp"
+#include "walign/journal.hpp"
 #include "walign/pg.hpp"
 #include "walign/state.hpp"
 
@@ -105,6 +106,31 @@ struct ReplayOptions {
 // The same transactions as the slot brought. Nothing runs beside the caller's thread; acknowledge() does nothing.
 // Throws Error(precondition) where the capture begins after `from`.
 std::unique_ptr<Source> open_capture(const ReplayOptions& options);
+
+// ---------------------------------------------------------------- the journal (walign/journal.hpp)
+
+// Writes transactions into the journal as they come from a source. The journal has begun, and the source brings all
+// that came behind its end; what it has already is passed over.
+class JournalWriter {
+ public:
+  explicit JournalWriter(state::Journal& journal) : journal_(journal) {}
+  void add(const event::TransactionPart& part);
+
+ private:
+  std::uint32_t number(const event::RelationPtr& relation);
+
+  state::Journal& journal_;
+  bool skipping_ = false;
+  std::uint32_t numbering_ = 0;                                    // that the numbers are of
+  std::unordered_map<event::RelationPtr, std::uint32_t> numbers_;  // of descriptions; keeps them alive
+};
+
+// The transactions of the journal in a state directory that commit at `from` or above, up to where it ends now, and
+// then that position as Progress. Nothing runs beside the caller's thread; acknowledge() does nothing. Throws
+// Error(precondition) where the journal does not have `from`.
+std::unique_ptr<Source> open_journal(const std::string& state_directory, Lsn from);
+// All that `first` has, then `second`, which goes on where that ends, and is the one that is acknowledged to.
+std::unique_ptr<Source> one_after_the_other(std::unique_ptr<Source> first, std::unique_ptr<Source> second);
 
 // -------------------------------------------------------------------------------------------- set-up
 

@@ -6,6 +6,7 @@
 //
 //   DIRECTORY/format        text: that this is walign's, its format, its migration
 //   DIRECTORY/db/           one RocksDB
+//   DIRECTORY/journal/      transactions as they were received (walign/journal.hpp)
 //   DIRECTORY/spill/        transactions that are still running (walign/spill.hpp); nothing after a restart
 //   DIRECTORY/control.sock  the sidecar's (module service)
 //
@@ -26,7 +27,7 @@
 //     is refused with a hint and left as it was.
 //  4. A value that cannot be read is Error(storage) naming the directory, family and key; never skipped.
 //  5. decide_start() goes on only where nothing can be missing: never above the target's position, never
-//     with a slot that has confirmed more than the target has.
+//     with a slot that has confirmed more than the target, or a journal that the target is in, has.
 //
 // The history of checkpoints is thinned as it is written: all of the newest 10,000, then one an hour.
 // Losing the directory loses that history, and the means to notice that the target went back in time;
@@ -125,7 +126,13 @@ struct TargetFacts {
 // What this state directory says; one that has no identity yet says nothing.
 struct StoreFacts {
   v1::Identity identity;
-  Lsn durable;  // newest checkpoint; 0 if none
+  Lsn durable;                      // newest checkpoint; 0 if none
+  std::string phase = "streaming";  // as put_phase() keeps it
+};
+// Everything that committed in [from, to) is in the journal, on disk.
+struct JournalFacts {
+  Lsn from;
+  Lsn to;
 };
 struct StartFacts {
   std::string source_system_id;  // of the servers that are connected now
@@ -140,6 +147,7 @@ struct StartFacts {
   std::optional<SlotFacts> slot;
   std::optional<TargetFacts> target;
   std::optional<StoreFacts> store;
+  std::optional<JournalFacts> journal;  // none: it is empty
 };
 
 struct Start {
@@ -150,7 +158,12 @@ struct Start {
     resume,    // go on at `from`
   };
   Action action = Action::create;
-  Lsn from;                    // resume: the position that the target has; adopt: the slot's
+  Lsn from;  // resume: the position that the target has; adopt: the slot's
+  // resume: where the slot goes on. Above `from`: what lies between comes from the journal. Below: it is received
+  // again for the journal alone, which a crash left behind the target.
+  Lsn stream_from;
+  bool begin_journal = false;  // resume: the journal cannot be gone on with; it begins at `from`
+  bool rewound = false;        // resume: saved positions above `from` are to be forgotten
   bool rebuild_store = false;  // resume: the state directory is new or lags, write it from the target
   // resume: the target's rows up to `from` were written under another mapping. What that means (a table
   // more, a column's expression changed) is the caller's to judge; the position is good either way.
@@ -162,7 +175,8 @@ struct Start {
 // always with a hint, for every case that cannot be gone on with exactly:
 //   Error(precondition)  another system identifier, timeline or database; another migration's slot; a
 //                        slot gone, invalidated, of another plugin, or past the target; a source or a
-//                        target that went back in time (a target behind this directory)
+//                        target that went back in time (a target behind this directory), further than the
+//                        journal reaches
 //   Error(transient)     all is well, but somebody reads the slot (maybe our own old connection)
 // create, recreate and adopt begin the stream: the caller writes the target's row and the identity anew.
 Start decide_start(const StartFacts& facts);

@@ -231,6 +231,9 @@ class Companion {
   // At this moment of the stream both sides are known to be equal, all tables: somebody has proved it. Everything
   // below `at` is applied, and nothing else is.
   virtual void equal(Lsn /*at*/) {}
+  // From now on transactions are passed over, or no longer. While they are, no moment is aligned with anything: nothing
+  // may be read, and no snapshot be held. Told before start() too.
+  virtual void listening(bool /*listens*/) {}
   // These rows of a complete table are wrong on the target: each is read again as a chunk of its own. `route`:
   // Route::id; keys as CopyWay::key has them, in text. On the loop's thread, between batches. Throws
   // Error(precondition) where that cannot be done.
@@ -244,13 +247,15 @@ class Companion {
 class Turn {
  public:
   struct Heard {
-    bool pass_over = false;           // nothing of this part is written
-    bool equal = false;               // Companion::equal() holds once it is passed
+    bool pass_over = false;    // nothing of this part is written
+    bool equal = false;        // Companion::equal() holds once it is passed
+    bool begin_again = false;  // what the companions know is old then: the session ends, another follows
     std::vector<apply::Extra> extra;  // for the target transaction that passes it, which is written at once
   };
   virtual ~Turn() = default;
-  // At a session's start, and after each halt: reads from the server that is written to where it stands.
-  virtual void begin(pg::Connection& target) = 0;
+  // At a session's start, and after each halt: reads from the server that is written to where it stands. `copies`: the
+  // session has a companion that copies rows.
+  virtual void begin(pg::Connection& target, const Prepared& prepared, bool copies) = 0;
   // Whether transactions are passed over now.
   [[nodiscard]] virtual bool listening() const = 0;
   virtual Heard hear(const event::TransactionPart& part) = 0;

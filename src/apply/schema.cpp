@@ -37,8 +37,10 @@ CREATE TABLE IF NOT EXISTS walign.copy (
   rows bigint NOT NULL DEFAULT 0,
   started_at timestamptz NOT NULL DEFAULT clock_timestamp(),
   completed_at timestamptz,
+  adopts boolean NOT NULL DEFAULT false,
   PRIMARY KEY (stream, route)
 );
+ALTER TABLE walign.copy ADD COLUMN IF NOT EXISTS adopts boolean NOT NULL DEFAULT false;  -- since version 2
 
 CREATE TABLE IF NOT EXISTS walign.chunk (
   id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

@@ -98,6 +98,13 @@ void Backfill::finish_table(TableCopy& table) {
   const std::lock_guard lock(mutex_);
   table.complete = true;
   obs::info("table complete", {{"table", table.route().label()}, {"rows", table.rows_copied}});
+  if (table.plan.adoption) {
+    obs::info("what the target had of it was made right (counted since this start)",
+              {{"table", table.route().label()},
+               {"added", table.mended.added},
+               {"changed", table.mended.changed},
+               {"removed", table.mended.removed}});
+  }
 }
 
 void Backfill::committed(Lsn position, Lsn reached, std::optional<Xid> next) {

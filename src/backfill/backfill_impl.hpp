@@ -52,7 +52,7 @@ class Backfill final : public stream::Companion {
   std::unique_ptr<TableCopy> make_table(const Session& session, const mapping::Route& route,
                                         const CopyRow& row);
   CopyRow new_copy(const Session& session, const mapping::Route& route, bool begins);
-  void empty_target(const mapping::Route& route);
+  bool empty_target(const mapping::Route& route);
   Snapshot birth_now();
   void find_chunks(std::vector<KeyedChange>& changes, std::map<TableCopy*, std::uint64_t>& versions);
   void find_entering(const event::TransactionPart& part, std::vector<KeyedChange>& changes);
@@ -101,6 +101,7 @@ class Backfill final : public stream::Companion {
   bool may_try_again(TableCopy& table, const Error& error, bool past_fence) const;
   bool held_by_lag(std::chrono::steady_clock::time_point now);
   bool over_rate();
+  void note_mended(TableCopy& table, const Mended& mended);
 
   const bool no_backfill_;
   const config::Config* config_ = nullptr;

@@ -1,6 +1,8 @@
 // Copyright the walign authors. SPDX-License-Identifier: Apache-2.0
 #include "copier.hpp"
 
+#include <limits>
+
 #include "store.hpp"
 #include "walign/source.hpp"
 
@@ -11,6 +13,7 @@ namespace {
 using mapping::Route;
 
 constexpr std::chrono::milliseconds kMostLockWait{1000};
+constexpr std::int64_t kEveryRow = std::numeric_limits<std::int64_t>::max() / 4;
 
 std::string plain_source(const Route& route, const mapping::TargetColumn& column) {
   for (const auto& source : route.source_columns) {
@@ -72,6 +75,24 @@ CopyPlan make_plan(const Route& route, const pg::Table& source, const pg::Table&
   return plan;
 }
 
+CopyPlan make_adopting_plan(CopyPlan plain, const pg::Table& source, const pg::Table& target,
+                            std::vector<KeyColumn> target_key) {
+  const Route& route = *plain.route;
+  const auto way = mapping::copy_way(route, source, target);
+  CopyPlan plan = std::move(plain);
+  plan.adoption = make_adoption(route, std::move(target_key), way.at_aligned_moment);
+  if (way.piped) {
+    plan.temporary = plan.adoption->temporary;
+    plan.insert.clear();
+    plan.into = plan.adoption->want;
+  } else {
+    plan.temporary += cat("; ", plan.adoption->temporary);
+    plan.insert = want_sql(route, *plan.adoption, plan.into);
+  }
+  if (plan.whole()) plan.rows_per_chunk = kEveryRow;
+  return plan;
+}
+
 namespace {
 
 pg::ConnectionOptions target_options(const CopierOptions& options) {
@@ -92,7 +113,7 @@ Copier::Copier(CopierOptions options)
 }
 
 std::optional<Bound> Copier::find_cut(const CopyPlan& plan, const Range& range, std::int64_t rows) {
-  if (plan.key.empty()) return std::nullopt;
+  if (plan.whole()) return std::nullopt;
   // As the type's own output: what a cast to text gives is another text for some types (bool).
   std::string names;
   for (const auto& column : plan.key) {
@@ -162,8 +183,7 @@ Copied Copier::pipe(const CopyPlan& plan, const Range& range, const CopySteps& s
     copied.bytes += size;
     unreported += size;
     if (unreported >= (std::int64_t{1} << 20U)) steps.progress(std::exchange(unreported, 0));
-    if (copied.bytes < plan.most_bytes || copied.read == 0 || plan.key.empty() || *piece == kTrailer)
-      continue;
+    if (copied.bytes < plan.most_bytes || copied.read == 0 || plan.whole() || *piece == kTrailer) continue;
     if (plan.binary) gathered.add(kTrailer);
     copied.stopped_early = true;
     break;
@@ -225,6 +245,7 @@ std::optional<Copied> Copier::copy(const CopyPlan& plan, Range range, const Copy
     return std::nullopt;
   }
   if (!plan.insert.empty()) copied.rows = target_.exec(plan.insert).affected();
+  if (plan.adoption) copied.mended = mend(target_, *plan.adoption, range);
   record(plan, range, snapshot, fence, copied.rows);
   target_.exec("COMMIT");
   return copied;

@@ -7,7 +7,7 @@
 //   LOCK TABLE ... IN ACCESS SHARE MODE
 //   snapshot and fence, announced
 //   COPY (SELECT ... WHERE key in range) ────────>  COPY into the table, or into a temporary one and from there
-//   [too much: the rest is given back]              through the mapping's own SQL
+//   [too much: the rest is given back]              through the mapping's own SQL [or compared: adopt.hpp]
 //   COMMIT; wait until flushed past the fence
 //                                                   epoch checked, record of the chunk; COMMIT
 //
@@ -22,8 +22,7 @@
 // Threads: a Copier belongs to one worker thread.
 #pragma once
 
-#include "key_order.hpp"
-#include "walign/mapping.hpp"
+#include "adopt.hpp"
 
 namespace walign::backfill {
 
@@ -36,12 +35,18 @@ struct CopyPlan {
   bool at_aligned_moment = false;                      // the target has other unique constraints than its key
   std::string source_sql;                              // what is copied, up to and without the WHERE
   std::string into;                                    // COPY target: the table itself, or the temporary one
-  std::string temporary;  // CREATE TEMPORARY TABLE ...; empty: rows are piped through unparsed
-  std::string insert;     // from the temporary table, through the mapping's SQL
-  bool binary = false;    // both servers agree on every type's binary format
+  std::string temporary;             // CREATE TEMPORARY TABLE ...; empty: rows are piped through unparsed
+  std::string insert;                // from the temporary table, through the mapping's SQL
+  bool binary = false;               // both servers agree on every type's binary format
+  std::optional<Adoption> adoption;  // the target has rows; then `insert` fills what it should have
+  // Nothing is cut off a range, whatever its size.
+  [[nodiscard]] bool whole() const { return key.empty() || (adoption && adoption->key.empty()); }
 };
 CopyPlan make_plan(const mapping::Route& route, const pg::Table& source, const pg::Table& target,
                    std::vector<KeyColumn> key, std::int64_t rows_per_chunk, bool same_version);
+// Of a table that has rows on the target. `target_key`: see adopted_key().
+CopyPlan make_adopting_plan(CopyPlan plain, const pg::Table& source, const pg::Table& target,
+                            std::vector<KeyColumn> target_key);
 
 struct CopierOptions {
   pg::ConnectionOptions source;
@@ -66,10 +71,11 @@ struct CopySteps {
 };
 
 struct Copied {
-  std::int64_t rows = 0;  // written to the target
+  std::int64_t rows = 0;  // of the chunk that the target has now
   std::int64_t read = 0;  // rows read from the source: those that a filter leaves out too
   std::int64_t bytes = 0;
   bool stopped_early = false;
+  Mended mended;  // where the target had rows
 };
 
 class Copier {

@@ -33,6 +33,17 @@ Xid own_xid(pg::Connection& source) {
   return own;
 }
 
+// It had one when the copy began.
+void require_key(const mapping::Route& route) {
+  if (!route.key.empty()) return;
+  throw Error(
+      ErrorKind::precondition,
+      cat(route.label(),
+          ": the target's rows are being compared (existing_rows: adopt), and it has no "
+          "key any more by which they could be"),
+      "give the target's table its key back, or name one with key:; `walign preflight` shows the rest");
+}
+
 }  // namespace
 
 // A slot that was brought, a table added later, or one that was complete: every transaction that has an id by now
@@ -42,13 +53,19 @@ Snapshot Backfill::birth_now() {
   return {own, own, {}};
 }
 
-// Deletes the rows that the target's table has, in the transaction that is open.
-void Backfill::empty_target(const mapping::Route& route) {
+// Deletes the rows that the target's table has, in the transaction that is open. True: they stay, to be compared.
+bool Backfill::empty_target(const mapping::Route& route) {
   const std::string where = route.target_where ? cat(" WHERE ", *route.target_where) : std::string();
   const auto r = target_->exec(
       cat("SELECT EXISTS (SELECT FROM ", pg::qualified(route.target.schema, route.target.name), where, ")"));
-  if (!r.boolean(0, 0)) return;
+  if (!r.boolean(0, 0)) return false;
   const auto sql = mapping::truncate_sql(route, false);
+  if (config_->existing_rows == config::ExistingRows::adopt && sql && !route.key.empty()) {
+    obs::info(
+        "the target's rows are compared with the source's as these are copied, as existing_rows: adopt says",
+        {{"table", route.target.to_string()}});
+    return true;
+  }
   if (config_->existing_rows != config::ExistingRows::empty || !sql) {
     throw Error(
         ErrorKind::precondition, cat(route.target.to_string(), " on the target already has rows"),
@@ -58,9 +75,10 @@ void Backfill::empty_target(const mapping::Route& route) {
   obs::warn("the target's rows are deleted before the copy, as existing_rows: empty says",
             {{"table", route.target.to_string()}, {"statement", *sql}});
   target_->exec(*sql);
+  return false;
 }
 
-// The table is empty of our rows and known as being copied at the same instant.
+// The table is empty of our rows, or they are adopted, and known as being copied at the same instant.
 CopyRow Backfill::new_copy(const Session& session, const mapping::Route& route, bool begins) {
   CopyRow row;
   row.route = route.label();
@@ -69,7 +87,7 @@ CopyRow Backfill::new_copy(const Session& session, const mapping::Route& route, 
   target_->exec("BEGIN; SET LOCAL synchronous_commit = on");
   try {
     lock_epoch(*target_, config_->stream_name(), session.epoch);
-    if (!row.complete) empty_target(route);
+    if (!row.complete) row.adopts = empty_target(route);
     insert_copy(*target_, config_->stream_name(), row);
     target_->exec("COMMIT");
   } catch (const Error&) {
@@ -94,6 +112,11 @@ std::unique_ptr<TableCopy> Backfill::make_table(const Session& session, const ma
   table->plan =
       make_plan(route, source, into, std::move(key), mapping::rows_per_chunk(config_->backfill, source),
                 same_major(prepared.source, prepared.target));
+  if (row.adopts && !row.complete) {
+    require_key(route);
+    auto target_key = adopted_key(*target_, route, source, into, table->plan.key);
+    table->plan = make_adopting_plan(std::move(table->plan), source, into, std::move(target_key));
+  }
   // The plan is by the table's average: twice of it is met often, more is a part of the table with other rows.
   table->plan.most_bytes = 2 * config_->backfill.chunk_bytes;
   table->rows_planned = table->plan.rows_per_chunk;

@@ -67,21 +67,21 @@ void hold_triggers(pg::Connection& target) {
 std::vector<CopyRow> read_copies(pg::Connection& target, const std::string& stream) {
   const auto r = target.query(
       "SELECT c.route, c.complete, c.birth, coalesce((SELECT sum(k.rows) FROM walign.chunk k "
-      "WHERE k.stream = c.stream AND k.route = c.route), c.rows) "
+      "WHERE k.stream = c.stream AND k.route = c.route), c.rows), c.adopts "
       "FROM walign.copy c WHERE c.stream = $1",
       {stream});
   std::vector<CopyRow> rows;
   for (int i = 0; i < r.rows(); ++i) {
     const auto birth = Snapshot::parse(r.text(i, 2));
     WALIGN_CHECK(birth.has_value());
-    rows.push_back({r.str(i, 0), r.boolean(i, 1), *birth, r.integer(i, 3)});
+    rows.push_back({r.str(i, 0), r.boolean(i, 1), *birth, r.integer(i, 3), r.boolean(i, 4)});
   }
   return rows;
 }
 
 void insert_copy(pg::Connection& target, const std::string& stream, const CopyRow& row) {
-  target.query("INSERT INTO walign.copy (stream, route, complete, birth) VALUES ($1, $2, $3, $4)",
-               {stream, row.route, row.complete ? "t" : "f", row.birth.to_string()});
+  target.query("INSERT INTO walign.copy (stream, route, complete, birth, adopts) VALUES ($1, $2, $3, $4, $5)",
+               {stream, row.route, row.complete ? "t" : "f", row.birth.to_string(), row.adopts ? "t" : "f"});
 }
 
 void reopen_copy(pg::Connection& target, const std::string& stream, const CopyRow& row,

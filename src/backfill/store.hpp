@@ -16,6 +16,7 @@ struct CopyRow {
   bool complete = false;
   Snapshot birth;         // a snapshot serves a chunk only if everything inside this is inside it
   std::int64_t rows = 0;  // loaded, in all
+  bool adopts = false;    // the target had rows, which are compared and mended (existing_rows: adopt)
 };
 
 // What this session writes fires no triggers and checks no foreign keys, where the role may say so.

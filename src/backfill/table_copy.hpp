@@ -25,6 +25,7 @@ struct TableCopy {
   int lock_waits = 0;                                // that were cut short, in a row
   int violations = 0;  // of a unique index, in a row, where the stream had passed the chunk's fence
   std::int64_t rows_copied = 0;
+  Mended mended;  // since this start
   double rows_estimated = 0;
 
   // Where rows turn out larger than the table's average, the next chunks have fewer; and more again after.

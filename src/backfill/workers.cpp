@@ -186,6 +186,24 @@ CopySteps Backfill::steps_for(TableCopy& table, Range& range, Reading& reading) 
   return steps;
 }
 
+void Backfill::note_mended(TableCopy& table, const Mended& mended) {
+  if (!mended.any()) return;
+  table.mended.removed += mended.removed;
+  table.mended.changed += mended.changed;
+  table.mended.added += mended.added;
+  if (metrics_ == nullptr) return;
+  const auto count = [&](const char* operation, std::int64_t rows) {
+    metrics_
+        ->counter("walign_backfill_mended_rows_total",
+                  "Rows of the target that were made right (existing_rows: adopt).",
+                  {{"table", table.route().label()}, {"operation", operation}})
+        .add(static_cast<double>(rows));
+  };
+  count("remove", mended.removed);
+  count("change", mended.changed);
+  count("add", mended.added);
+}
+
 void Backfill::copy_chunk(Copier& copier, TableCopy& table, Range range) {
   Reading reading;
   try {
@@ -198,6 +216,7 @@ void Backfill::copy_chunk(Copier& copier, TableCopy& table, Range range) {
       rows_since_ += copied->rows;
       table.violations = 0;
       table.lock_waits = 0;
+      note_mended(table, copied->mended);
     } else if (reading.announced) {
       table.map.failed(range);
     }

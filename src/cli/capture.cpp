@@ -1,9 +1,10 @@
 // Copyright the walign authors. SPDX-License-Identifier: Apache-2.0
 //
-// capture: a slot into a directory, until stopped.
+// capture: a slot into a directory, until stopped; or what the journal has.
 #include "recording.hpp"
 #include "signals.hpp"
 #include "text.hpp"
+#include "walign/export.hpp"
 #include "walign/stream.hpp"
 
 namespace walign::cli {
@@ -13,7 +14,9 @@ namespace {
 struct Options {
   std::string directory;
   SlotChoice slot;
+  std::string from;
   std::string until_lsn;
+  bool from_journal = false;
   bool until_caught_up = false;
   bool drop_slot = false;
 };
@@ -35,6 +38,23 @@ void show(obs::Progress& progress, const source::CaptureProgress& done) {
                     bytes_text(static_cast<std::int64_t>(done.bytes))));
 }
 
+int export_journal(const config::Config& config, const Options& options, const Interrupt& interrupt) {
+  const auto reach = kept_journal(config);
+  source::ExportOptions out;
+  out.state_directory = config.state;
+  out.directory = options.directory;
+  out.from = options.from.empty() ? reach.from : parse_lsn(options.from);
+  if (!options.until_lsn.empty()) out.until = parse_lsn(options.until_lsn);
+  out.origin = recorded_origin(config);
+  out.stop = &interrupt;
+  const auto done = source::export_journal(out);
+  obs::info("captured from the journal", {{"from", out.from},
+                                          {"lsn", done.position},
+                                          {"transactions", done.transactions},
+                                          {"bytes", done.bytes}});
+  return 0;
+}
+
 int capture(Context& context, const Options& options) {
   const auto config = context.load();
   const Signals signals;
@@ -45,6 +65,7 @@ int capture(Context& context, const Options& options) {
   if (options.directory.empty()) {
     throw Error(ErrorKind::usage, "where shall the capture go?", "walign capture DIRECTORY");
   }
+  if (options.from_journal) return export_journal(config, options, signals.interrupt());
   source::CaptureOptions capture_options;
   capture_options.slot = choose_slot(config, options.slot, signals.interrupt());
   if (!options.until_lsn.empty()) capture_options.until = parse_lsn(options.until_lsn);
@@ -77,13 +98,20 @@ void add_capture(CLI::App& parent, Context& context) {
   CLI::App* command = add_command(
       parent, context, "capture",
       "Records the source's changes into a directory, from a slot of its own; run again, it goes on.",
-      "walign capture /var/lib/walign/capture --until-caught-up", options, capture);
+      "walign capture /var/lib/walign/capture --until-caught-up\n"
+      "  walign capture /var/lib/walign/stretch --from-journal --from 16/B374D848",
+      options, capture);
   command->add_option("DIRECTORY", options->directory, "where the segments go")->type_name("");
   add_slot_choice(command, options->slot);
   command
       ->add_option("--until-lsn", options->until_lsn,
                    "end when everything that committed below it is on disk")
       ->type_name("LSN");
+  auto* journal = command->add_flag("--from-journal", options->from_journal,
+                                    "what the sidecar's journal has, instead of a slot");
+  command->add_option("--from", options->from, "with --from-journal: transactions that commit at or above it")
+      ->type_name("LSN")
+      ->needs(journal);
   command->add_flag("--until-caught-up", options->until_caught_up, "end where the source's WAL ends now");
   command->add_flag("--drop-slot", options->drop_slot,
                     "record nothing, and drop the slot of earlier captures");

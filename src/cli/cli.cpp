@@ -15,18 +15,21 @@ namespace walign::cli {
 
 namespace {
 
-constexpr AddCommand kCommands[] = {add_preflight, add_plan,   add_run,         add_status,       add_verify,
-                                    add_pause,     add_resume, add_checkpoints, add_dead_letters, add_capture,
-                                    add_events,    add_config, add_remove};
+constexpr AddCommand kCommands[] = {add_preflight,   add_plan,     add_run,          add_status,  add_verify,
+                                    add_cutover,     add_rollback, add_recover,      add_pause,   add_resume,
+                                    add_checkpoints, add_rewind,   add_dead_letters, add_capture, add_replay,
+                                    add_events,      add_config,   add_finish,       add_remove};
 
 constexpr const char* kExample =
     "Example:\n"
     "  walign preflight && walign run     check both servers, then stream until stopped\n"
     "  walign status --watch              in another terminal\n"
     "\n"
-    "Exit status: 0 done; 1 failed; 2 wrong usage or configuration; 3 a precondition does not hold; 4 verify "
-    "found "
-    "differences; 130 interrupted.\n"
+    "Exit status: 0 done; 1 failed; 2 wrong usage or configuration; 3 a precondition or gate does not hold; "
+    "4 "
+    "verify\nfound differences; 5 backed out, writes are where they were; 6 in doubt, a human must decide; 7 "
+    "cut over, "
+    "but the\nswitch hook failed; 130 interrupted.\n"
     "Each command has a --help of its own. The options above may stand behind the command too.";
 
 void add_globals(CLI::App& app, Context& context) {
@@ -81,7 +84,8 @@ int failed(const Context& context, const Error& error) {
   } else {
     context.io.err << "walign: " << printable_lines(error.describe()) << "\n";
   }
-  return exit_status(error.kind());
+  const auto* own = dynamic_cast<const ErrorWithStatus*>(&error);
+  return own != nullptr ? own->status() : exit_status(error.kind());
 }
 
 int act(const Context& context) {

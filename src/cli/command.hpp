@@ -29,6 +29,17 @@ struct Context {
   [[nodiscard]] std::string config_option() const;
 };
 
+// An error with an exit status that no kind has.
+class ErrorWithStatus : public Error {
+ public:
+  ErrorWithStatus(int status, std::string message, std::string hint)
+      : Error(ErrorKind::in_doubt, std::move(message), std::move(hint)), status_(status) {}
+  [[nodiscard]] int status() const { return status_; }
+
+ private:
+  int status_;
+};
+
 using AddCommand = void (*)(CLI::App& parent, Context& context);
 
 void add_run(CLI::App& parent, Context& context);
@@ -36,13 +47,19 @@ void add_preflight(CLI::App& parent, Context& context);
 void add_plan(CLI::App& parent, Context& context);
 void add_verify(CLI::App& parent, Context& context);
 void add_status(CLI::App& parent, Context& context);
+void add_cutover(CLI::App& parent, Context& context);
+void add_rollback(CLI::App& parent, Context& context);
+void add_recover(CLI::App& parent, Context& context);
 void add_checkpoints(CLI::App& parent, Context& context);
 void add_dead_letters(CLI::App& parent, Context& context);
 void add_pause(CLI::App& parent, Context& context);
 void add_resume(CLI::App& parent, Context& context);
 void add_config(CLI::App& parent, Context& context);
+void add_finish(CLI::App& parent, Context& context);
 void add_remove(CLI::App& parent, Context& context);
 void add_capture(CLI::App& parent, Context& context);
+void add_rewind(CLI::App& parent, Context& context);
+void add_replay(CLI::App& parent, Context& context);
 void add_events(CLI::App& parent, Context& context);
 
 // A command that does something; `options` are filled when `act` is called.

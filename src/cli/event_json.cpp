@@ -115,6 +115,13 @@ std::string line(const Json& json) { return json.dump() + "\n"; }
 
 }  // namespace
 
+bool is_past(const source::Item& item, Lsn until) {
+  if (!until.valid()) return false;
+  if (const auto* progress = std::get_if<source::Progress>(&item)) return progress->lsn >= until;
+  const auto& part = std::get<event::TransactionPart>(item);
+  return part.first() && part.commit_lsn() >= until;
+}
+
 std::string EventLines::lines(const event::TransactionPart& part) {
   std::string out;
   if (part.first()) out += line(begin_json(part.tx()));

@@ -16,9 +16,13 @@
 // is an object {"hex":"00ff"}. What an update leaves alone (TOAST) is named, not shown.
 #pragma once
 
-#include "walign/event.hpp"
+#include "walign/source.hpp"
 
 namespace walign::cli {
+
+// Whether everything that commits below `until` has come before this item; never where it is no position. A transaction
+// that has begun ends.
+bool is_past(const source::Item& item, Lsn until);
 
 class EventLines {
  public:

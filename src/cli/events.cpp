@@ -1,6 +1,6 @@
 // Copyright the walign authors. SPDX-License-Identifier: Apache-2.0
 //
-// events: a capture, or a slot, as JSON lines or length-delimited protobuf.
+// events: a capture, the journal, or a slot, as JSON lines or length-delimited protobuf.
 #include "event_json.hpp"
 #include "recording.hpp"
 #include "signals.hpp"
@@ -36,6 +36,11 @@ std::string delimited(const v1::Transaction& transaction) {
 
 std::unique_ptr<source::Source> open(const Context& context, const Options& options, const std::string& spill,
                                      const Interrupt& interrupt, Lsn& until) {
+  if (options.capture == "journal") {
+    const auto config = context.load();
+    const auto reach = kept_journal(config);
+    return source::open_journal(config.state, options.from.empty() ? reach.from : parse_lsn(options.from));
+  }
   if (!options.capture.empty()) {
     source::ReplayOptions replay;
     replay.directory = options.capture;
@@ -61,10 +66,27 @@ std::unique_ptr<source::Source> open(const Context& context, const Options& opti
   return source::open_slot(slot);
 }
 
-int events(Context& context, const Options& options) {
+void print(const Context& context, const Options& options, EventLines& text, event::TransactionPart& part) {
+  if (options.format == "json") {
+    context.io.out << text.lines(part);
+    return;
+  }
+  part.make_self_contained();
+  context.io.out << delimited(part.tx());
+}
+
+void refuse_contradictions(const Options& options) {
   if (options.capture.empty() == options.slot.slot.empty()) {
     throw Error(ErrorKind::usage, "events wants a capture's directory, or --slot", "walign events --help");
   }
+  if (!options.capture.empty() && options.until_caught_up) {
+    throw Error(ErrorKind::usage, "--until-caught-up is for --slot: a capture ends where it ends",
+                "leave it out, or say --until-lsn");
+  }
+}
+
+int events(Context& context, const Options& options) {
+  refuse_contradictions(options);
   const Signals signals;
   const SpillDirectory spill;
   Lsn until = options.until_lsn.empty() ? Lsn() : parse_lsn(options.until_lsn);
@@ -77,18 +99,8 @@ int events(Context& context, const Options& options) {
       context.io.out.flush();
       continue;
     }
-    if (const auto* progress = std::get_if<source::Progress>(&*item)) {
-      if (until.valid() && progress->lsn >= until) break;
-      continue;
-    }
-    auto& part = std::get<event::TransactionPart>(*item);
-    if (until.valid() && part.first() && part.commit_lsn() >= until) break;
-    if (options.format == "json") {
-      context.io.out << text.lines(part);
-    } else {
-      part.make_self_contained();
-      context.io.out << delimited(part.tx());
-    }
+    if (is_past(*item, until)) break;
+    if (auto* part = std::get_if<event::TransactionPart>(&*item)) print(context, options, text, *part);
   }
   return 0;
 }
@@ -97,11 +109,15 @@ int events(Context& context, const Options& options) {
 
 void add_events(CLI::App& parent, Context& context) {
   auto options = std::make_shared<Options>();
-  CLI::App* command =
-      add_command(parent, context, "events",
-                  "Prints what is in a capture, or what a slot would bring, as events. Acknowledges nothing.",
-                  "walign events /var/lib/walign/capture | jq 'select(.op == \"insert\")'", options, events);
-  command->add_option("CAPTURE", options->capture, "a capture's directory")->type_name("");
+  CLI::App* command = add_command(
+      parent, context, "events",
+      "Prints what is in a capture, in the journal, or what a slot would bring, as events. Acknowledges "
+      "nothing.",
+      "walign events /var/lib/walign/capture | jq 'select(.op == \"insert\")'", options, events);
+  command
+      ->add_option("CAPTURE", options->capture,
+                   "a capture's directory, or the word journal: the sidecar's own")
+      ->type_name("");
   add_slot_choice(command, options->slot);
   command->add_option("--from", options->from, "only transactions that end above it")->type_name("LSN");
   command->add_option("--until-lsn", options->until_lsn, "only transactions that commit below it")

@@ -89,6 +89,23 @@ source::SlotOptions choose_slot(const config::Config& config, const SlotChoice& 
   return out;
 }
 
+state::JournalReach kept_journal(const config::Config& config) {
+  const auto reach = state::journal_reach(config.state);
+  if (reach.from.valid()) return reach;
+  throw Error(ErrorKind::precondition, cat("the journal in ", config.state, " is empty"),
+              "`walign run` fills it; is state: what the sidecar on this machine was started with?");
+}
+
+v1::CaptureHeader recorded_origin(const config::Config& config) {
+  const auto identity = state::Store::open_read_only(config.state)->identity().value_or(v1::Identity());
+  v1::CaptureHeader origin;
+  origin.set_source_system_id(identity.source_system_id());
+  origin.set_source_timeline(identity.source_timeline());
+  origin.set_source_database(identity.source_database());
+  origin.set_slot(identity.slot());
+  return origin;
+}
+
 SpillDirectory::SpillDirectory() {
   std::string name = (std::filesystem::temp_directory_path() / "walign-spill-XXXXXX").string();
   if (::mkdtemp(name.data()) == nullptr) {

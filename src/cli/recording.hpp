@@ -26,6 +26,11 @@ v1::CaptureHeader describe_source(pg::Connection& source);
 
 pg::ConnectionOptions recording_connection(const config::Config& config, const Interrupt& interrupt);
 
+// What the sidecar's journal has; Error(precondition) where it is empty.
+state::JournalReach kept_journal(const config::Config& config);
+// Whose transactions they are, as the state directory says it.
+v1::CaptureHeader recorded_origin(const config::Config& config);
+
 // A directory of one's own for what does not fit into memory, gone with the object.
 class SpillDirectory {
  public:

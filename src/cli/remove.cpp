@@ -3,11 +3,9 @@
 // remove: all that walign made, on both servers and here.
 #include <filesystem>
 
-#include "command.hpp"
+#include "confirm.hpp"
 #include "signals.hpp"
-#include "walign/service.hpp"
-#include "walign/state.hpp"
-#include "walign/stream.hpp"
+#include "walign/cutover.hpp"
 
 namespace walign::cli {
 
@@ -21,34 +19,20 @@ struct Options {
 };
 
 void confirm(const Context& context, const Options& options, const config::Config& config) {
-  std::string typed = options.name;
-  if (typed.empty()) {
+  if (options.name.empty()) {
     context.io.err << "This removes from " << pg::describe_conninfo(config.source) << "\n  and "
                    << pg::describe_conninfo(config.target) << "\n  and " << config.state
-                   << "\nthe slot, the publications and all progress of migration " << config.migration
-                   << ". The tables stay as they are.\n";
-    typed = ask_line(context, "Type the migration's name to go on: ",
-                     cat("--name ", config.migration, " says it beforehand; --yes does not"));
+                   << "\nthe slots, the publications, the fence and all progress of migration "
+                   << config.migration
+                   << ". The tables stay as they are; those of the target take writes from then on.\n";
   }
-  if (typed != config.migration) {
-    throw Error(ErrorKind::usage, cat("\"", typed, "\" is not this migration's name; nothing was removed"),
-                cat("it is ", config.migration, "; is this the right configuration?"));
-  }
-}
-
-// So that no sidecar can start meanwhile; nothing where there is no directory.
-std::unique_ptr<state::Store> hold(const config::Config& config) {
-  if (service::ControlClient(config.state).sidecar_runs()) {
-    throw Error(ErrorKind::precondition, cat("the sidecar of migration ", config.migration, " is running"),
-                "stop it first (Ctrl-C or SIGTERM to `walign run`)");
-  }
-  return fs::exists(config.state) ? state::Store::open(config.state, config.migration) : nullptr;
+  confirm_name(context, config, options.name, "nothing was removed");
 }
 
 // The files that walign makes there, and the directory where nothing else is in it.
 void clear(const std::string& directory) {
   std::error_code error;
-  for (const char* name : {"control.sock", "db", "format"}) {
+  for (const char* name : {"control.sock", "reverse", "reports", "journal", "spill", "db", "format"}) {
     fs::remove_all(fs::path(directory) / name, error);
     if (error) {
       throw Error(ErrorKind::storage, cat("cannot remove ", directory, "/", name, ": ", error.message()),
@@ -62,15 +46,20 @@ int remove(Context& context, const Options& options) {
   const auto config = context.load();
   confirm(context, options, config);
   const Signals signals;
-  auto store = hold(config);
-  auto removed = stream::remove(config, &signals.interrupt());
+  refuse_sidecar(config);
+  // Nothing where there is no directory.
+  auto store = fs::exists(config.state) ? state::Store::open(config.state, config.migration) : nullptr;
+  bool anything = store != nullptr;
+  cutover::remove(config, store.get(), &signals.interrupt(), [&](const std::string& line) {
+    anything = true;
+    context.io.out << "removed " << line << std::endl;
+  });
   if (store) {
     store.reset();
     clear(config.state);
-    removed.push_back(cat("state directory ", config.state));
+    context.io.out << "removed state directory " << config.state << "\n";
   }
-  for (const auto& line : removed) context.io.out << "removed " << line << "\n";
-  if (removed.empty()) context.io.out << "nothing is left of it\n";
+  if (!anything) context.io.out << "nothing is left of it\n";
   return 0;
 }
 

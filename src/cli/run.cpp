@@ -9,9 +9,7 @@
 #include "command.hpp"
 #include "signals.hpp"
 #include "text.hpp"
-#include "walign/backfill.hpp"
 #include "walign/service.hpp"
-#include "walign/verify.hpp"
 
 namespace walign::cli {
 
@@ -50,6 +48,7 @@ std::string copying_text(const stream::Status& status) {
 
 std::string progress_line(const stream::Status& status, double rows_per_second) {
   std::string line = status.phase;
+  if (status.direction == "reverse") line += " (reverse)";
   if (status.paused) line += ", paused";
   if (!status.connected) {
     return line + (status.last_error.empty() ? "  connecting"
@@ -67,7 +66,8 @@ std::string progress_line(const stream::Status& status, double rows_per_second) 
 // Shows where the sidecar is, until destroyed.
 class ProgressThread {
  public:
-  explicit ProgressThread(const stream::Sidecar& sidecar) : sidecar_(sidecar), thread_([this] { loop(); }) {}
+  explicit ProgressThread(const cutover::Migration& migration)
+      : migration_(migration), thread_([this] { loop(); }) {}
   ~ProgressThread() {
     {
       const std::lock_guard lock(mutex_);
@@ -84,7 +84,7 @@ class ProgressThread {
     try {
       obs::Progress progress;
       do {
-        const auto status = sidecar_.status();
+        const auto status = migration_.status();
         progress.show(progress_line(status, rate(status)));
       } while (!wait());
     } catch (const std::exception& error) {
@@ -110,7 +110,7 @@ class ProgressThread {
     return wake_.wait_for(lock, std::chrono::milliseconds(500), [this] { return done_; });
   }
 
-  const stream::Sidecar& sidecar_;
+  const cutover::Migration& migration_;
   double rate_ = 0;
   bool connected_ = false;
   std::uint64_t rows_ = 0;
@@ -132,23 +132,20 @@ stream::Until until_of(const Options& options) {
 std::string position_text(const std::optional<Lsn>& lsn) { return lsn ? lsn->to_string() : "none"; }
 
 int run(Context& context, const Options& options) {
-  stream::Options sidecar_options;
-  sidecar_options.until = until_of(options);
-  sidecar_options.config = context.load();
-  const config::Config config = sidecar_options.config;
+  cutover::Migration::Options wanted;
+  wanted.until = until_of(options);
+  wanted.config = context.load();
+  const config::Config config = wanted.config;
   (void)service::ControlClient(config.state)
       .sidecar_runs();  // a path that cannot be one is refused before it is made
   std::signal(SIGPIPE, SIG_IGN);
   const Signals signals;
   obs::Metrics metrics;
-  sidecar_options.no_backfill = options.no_backfill;
-  sidecar_options.stop = &signals.interrupt();
-  sidecar_options.metrics = &metrics;
-  const auto backfill = backfill::make(options.no_backfill);
-  const auto verifier = verify::make(backfill.get());
-  sidecar_options.companions = {verifier.get(), backfill.get()};
-  stream::Sidecar sidecar(std::move(sidecar_options));  // holds the state directory from here on
-  const auto handlers = service::handlers_of(sidecar, metrics, config, verifier.get());
+  wanted.no_backfill = options.no_backfill;
+  wanted.stop = &signals.interrupt();
+  wanted.metrics = &metrics;
+  cutover::Migration migration(std::move(wanted));  // holds the state directory from here on
+  const auto handlers = service::handlers_of(migration, metrics, config);
   const service::ControlServer control(config.state, handlers);
   std::optional<service::HttpServer> http;
   if (!config.http.empty()) {
@@ -156,14 +153,15 @@ int run(Context& context, const Options& options) {
     obs::info("serving", {{"http", cat("http://", config.http, "/")}});
   }
   try {
-    const ProgressThread progress(sidecar);
-    sidecar.run();
+    const ProgressThread progress(migration);
+    migration.run();
   } catch (const Error& error) {
     if (error.kind() != ErrorKind::interrupted) throw;
-    obs::info("stopped; `walign run` goes on from here", {{"lsn", position_text(sidecar.status().applied)}});
+    obs::info("stopped; `walign run` goes on from here",
+              {{"lsn", position_text(migration.status().applied)}});
     return exit_status(error.kind());
   }
-  obs::info("stopped where it was asked to", {{"lsn", position_text(sidecar.status().applied)}});
+  obs::info("stopped where it was asked to", {{"lsn", position_text(migration.status().applied)}});
   return 0;
 }
 

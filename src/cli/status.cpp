@@ -1,11 +1,12 @@
 // Copyright the walign authors. SPDX-License-Identifier: Apache-2.0
 //
-// status: what the sidecar says of itself, or what it left in the state directory.
+// status: what the sidecar says of itself, or what it left in the state directory and on the servers.
 #include <filesystem>
 
 #include "command.hpp"
+#include "fence_rows.hpp"
 #include "signals.hpp"
-#include "text.hpp"
+#include "status_text.hpp"
 #include "walign/service.hpp"
 #include "walign/state.hpp"
 
@@ -26,7 +27,6 @@ struct Report {
 void take_checkpoint(stream::Status& status, const v1::Checkpoint& checkpoint) {
   status.durable = Lsn(checkpoint.durable_lsn());
   status.transactions = checkpoint.transactions();
-  status.epoch = checkpoint.epoch();
   for (const auto& books : checkpoint.books()) {
     const std::string& label = books.table();
     constexpr std::string_view kArrow = " -> ";
@@ -40,7 +40,7 @@ void take_checkpoint(stream::Status& status, const v1::Checkpoint& checkpoint) {
   }
 }
 
-// What the state directory has to say.
+// What the state directory and the servers have to say.
 Report stopped(const config::Config& config) {
   stream::Status status;
   status.migration = config.migration;
@@ -58,6 +58,9 @@ Report stopped(const config::Config& config) {
                    " (walign run goes on)");
     }
   }
+  const auto silent = read_fence_rows(config, status.sides);
+  // Before the first run there is nothing to ask for.
+  if (status.phase != "new" && !silent.empty()) remark = cat(join(silent, "\n"), "\n", remark);
   return {Json::parse(service::status_json(status)), remark};
 }
 
@@ -75,95 +78,9 @@ Report look(const config::Config& config) {
   return report;
 }
 
-// The value at a path, as text; empty where it is null or not there.
-std::string value(const Json& status, const char* pointer) {
-  const Json::json_pointer at(pointer);
-  if (!status.contains(at) || status.at(at).is_null()) return "";
-  const Json& found = status.at(at);
-  return found.is_string() ? found.get<std::string>() : found.dump();
-}
-
-std::optional<double> number(const Json& status, const char* pointer) {
-  const Json::json_pointer at(pointer);
-  if (!status.contains(at) || !status.at(at).is_number()) return std::nullopt;
-  return status.at(at).get<double>();
-}
-
-std::string or_dash(const std::string& text) { return text.empty() ? "-" : text; }
-
-std::string lag(const Json& status) {
-  const auto bytes = number(status, "/lag/bytes");
-  const auto seconds = number(status, "/lag/seconds");
-  if (!bytes) return "-";
-  return cat(bytes_text(static_cast<std::int64_t>(*bytes)), seconds ? cat(", ", seconds_text(*seconds)) : "");
-}
-
-std::string slot(const Json& status) {
-  std::string out = or_dash(value(status, "/slot/name"));
-  if (const auto bytes = number(status, "/slot/retained_bytes")) {
-    out += cat(", keeps ", bytes_text(static_cast<std::int64_t>(*bytes)), " of WAL");
-  }
-  const std::string wal = value(status, "/slot/wal_status");
-  return wal.empty() ? out : cat(out, " (", wal, ")");
-}
-
-std::string phase(const Json& status) {
-  std::string out = cat(value(status, "/phase"), " (", value(status, "/direction"), ")");
-  if (value(status, "/paused") == "true") out += ", paused";
-  if (value(status, "/running") == "true" && value(status, "/connected") != "true") out += ", not connected";
-  return out;
-}
-
-// Old rows: all of them, or so many of about so many.
-std::string copied(const Json& table) {
-  const std::string rows = value(table, "/rows_copied");
-  if (rows.empty()) return "-";
-  if (value(table, "/state") == "streaming") return rows;
-  return cat(rows, " of about ", value(table, "/rows_estimated"));
-}
-
-// What the last verification found; a dash where there was none.
-std::string verified(const Json& table) {
-  const std::string differences = value(table, "/differences");
-  if (differences.empty()) return "-";
-  return differences == "0" ? "equal" : cat(differences, " differ");
-}
-
-std::string tables(const Json& status) {
-  Table out({"source", "target", "state", "copied", "decoded", "applied", "filtered", "dropped",
-             "dead letters", "verified", "dirty keys"});
-  out.right({3, 4, 5, 6, 7, 8, 10});
-  for (const auto& table : status.at("tables")) {
-    out.add({value(table, "/source"), value(table, "/target"), value(table, "/state"), copied(table),
-             value(table, "/books/decoded"), value(table, "/books/applied"), value(table, "/books/filtered"),
-             value(table, "/books/dropped"), value(table, "/books/dead_letters"), verified(table),
-             or_dash(value(table, "/dirty_keys"))});
-  }
-  return status.at("tables").empty() ? "" : cat("\n", out.text());
-}
-
-std::string text(const Report& report) {
-  const Json& s = report.status;
-  Table facts;
-  facts.add({"migration", value(s, "/migration")});
-  facts.add({"phase", phase(s)});
-  facts.add({"source is at", or_dash(value(s, "/source/lsn"))});
-  facts.add({"received", or_dash(value(s, "/received_lsn"))});
-  facts.add({"applied", or_dash(value(s, "/applied_lsn"))});
-  facts.add({"durable", or_dash(value(s, "/durable_lsn"))});
-  facts.add({"acknowledged", or_dash(value(s, "/acknowledged_lsn"))});
-  facts.add({"lag", lag(s)});
-  facts.add({"slot", slot(s)});
-  facts.add({"transactions", value(s, "/transactions")});
-  facts.add({"dead letters", or_dash(value(s, "/dead_letters"))});
-  if (const auto error = value(s, "/last_error"); !error.empty())
-    facts.add({"trying again after", one_line(error)});
-  return cat(facts.text(), tables(s), report.remark.empty() ? "" : cat("\n", report.remark, "\n"));
-}
-
 void print(const Context& context, const Options& options, const Report& report) {
   if (!options.json) {
-    context.io.out << text(report);
+    context.io.out << status_text(report.status, report.remark);
   } else if (options.watch) {
     context.io.out << report.status.dump(-1, ' ', false, Json::error_handler_t::replace) << "\n";
   } else {
@@ -200,10 +117,11 @@ int status(Context& context, const Options& options) {
 
 void add_status(CLI::App& parent, Context& context) {
   auto options = std::make_shared<Options>();
-  CLI::App* command = add_command(parent, context, "status", "Phase, lag, positions and tables.",
-                                  "walign status --watch                         again each second\n"
-                                  "  walign status --json | jq .lag.bytes          for programs",
-                                  options, status);
+  CLI::App* command =
+      add_command(parent, context, "status", "Phase, who takes writes, lag, positions and tables.",
+                  "walign status --watch                         again each second\n"
+                  "  walign status --json | jq .lag.bytes          for programs",
+                  options, status);
   command->add_flag("--json", options->json, "as JSON (with --watch: a line each second)");
   command->add_flag("--watch", options->watch, "again each second, until interrupted");
 }

@@ -115,6 +115,7 @@ std::optional<Fact> Driver::out_of_time() const {
 
 Fact Driver::told(const Answer& answer) {
   if (answer.kind != Answer::Kind::done) why_ = answer.why;
+  idle_ = answer.idle;
   const auto step = step_of(phase_);
   if (answer.kind == Answer::Kind::given_up &&
       (!step || row_of(kSteps, *step).given_up.kind == Then::Kind::impossible)) {
@@ -179,7 +180,7 @@ Fact Driver::act_on(const Action& action) {
 
 void Driver::note(const Action& action, const Fact& fact, Time began) {
   const auto step = title(action);
-  if (!step) return;
+  if (!step || std::exchange(idle_, false)) return;
   const auto now = clock_.now();
   const bool done = std::holds_alternative<fact::Done>(fact);
   steps_.push_back({*step, done ? "done" : cat(what_came(fact), ": ", why_), ms_between(began_, now),
@@ -316,7 +317,8 @@ Result Driver::result(Side wanted) const {
       out.outcome = hook_failed_ ? Result::Outcome::hook_failed : Result::Outcome::done;
       if (hook_failed_) out.message = why_;
       if (hook_failed_)
-        out.hint = cat("writes go to the ", name(open), " now; run the hook by hand, or walign recover");
+        out.hint = cat("writes go to the ", name(open),
+                       " now; run the hook by hand, or ask again: it runs once more, as at the next start");
     } else {
       out.outcome = touched_ ? Result::Outcome::backed_out : Result::Outcome::gate;
       out.message = why_;

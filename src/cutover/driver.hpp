@@ -25,7 +25,8 @@ struct Answer {
     given_up,   // a lock was not to be had in time; nothing has changed
   };
   Kind kind = Kind::done;
-  std::string why;  // if not done
+  std::string why;    // if not done
+  bool idle = false;  // there was nothing to do: not told
 };
 
 struct RowRead {
@@ -122,6 +123,7 @@ class Driver {
   std::uint64_t epoch_ = 0;
   bool touched_ = false;  // a row was changed, or found half done
   std::string why_;       // of the last thing that was not done
+  bool idle_ = false;     // the last answer said that there was nothing to do
   bool hook_failed_ = false;
   std::vector<Progress> steps_;
 };

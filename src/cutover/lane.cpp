@@ -60,7 +60,29 @@ apply::Extra letter_of(const std::string& stream, const event::TransactionPart& 
 
 std::string signature_of(const std::string& stream) { return cat("apply ", stream); }
 
-void Lane::begin(pg::Connection& target) {
+// What was written to a one_way table while its side was open did not come back; the source has its writes again, and
+// the table is copied as if it were new.
+std::vector<apply::Extra> Lane::copied_again(const stream::Prepared& prepared) const {
+  std::vector<apply::Extra> out;
+  for (const auto& route : prepared.routes) {
+    if (!route.one_way) continue;
+    const auto empties = mapping::truncate_sql(route, false);
+    if (!empties) {
+      obs::warn("this one_way table is not copied again: which of its rows are ours cannot be told",
+                {{"table", route.label()}});
+      continue;
+    }
+    out.push_back({*empties, {}});
+    for (const char* table : {"dead_letter", "chunk", "copy"}) {
+      out.push_back(
+          {cat("DELETE FROM walign.", table, " WHERE stream = $1 AND route = $2"), {stream_, route.label()}});
+    }
+  }
+  return out;
+}
+
+void Lane::begin(pg::Connection& target, const stream::Prepared& prepared, bool copies) {
+  again_ = copies && id_.side == Side::target ? copied_again(prepared) : std::vector<apply::Extra>();
   const auto row = read_row(target, id_);
   // Before anything was prepared there is no row, and only the way there.
   listening_ = row ? !row->open_lsn : id_.side == Side::source;
@@ -85,6 +107,8 @@ void Lane::read_marker(const event::TransactionPart& part, Heard& heard) {
     if (marker->kind == Marker::Kind::open && listening_) {
       heard.extra.push_back(note_open_lsn(id_, marker->epoch, part.end_lsn()));
       heard.equal = true;
+      heard.begin_again = !again_.empty();
+      heard.extra.insert(heard.extra.end(), again_.begin(), again_.end());
       ours_ = true;
       listening_ = false;
       obs::info("this direction applies from here on", {{"stream", stream_}, {"lsn", part.end_lsn()}});

@@ -27,7 +27,7 @@ class Lane : public stream::Turn {
       : id_(std::move(writes_to)), stream_(std::move(stream)), opposite_(signature_of(opposite)) {}
 
   // ---- the loop's thread
-  void begin(pg::Connection& target) override;
+  void begin(pg::Connection& target, const stream::Prepared& prepared, bool copies) override;
   [[nodiscard]] bool listening() const override { return listening_.load(); }
   Heard hear(const event::TransactionPart& part) override;
   bool halted() override;
@@ -42,6 +42,7 @@ class Lane : public stream::Turn {
  private:
   void read_marker(const event::TransactionPart& part, Heard& heard);
   void keep_breach(const event::TransactionPart& part);
+  [[nodiscard]] std::vector<apply::Extra> copied_again(const stream::Prepared& prepared) const;
 
   const FenceId id_;
   const std::string stream_;
@@ -50,6 +51,7 @@ class Lane : public stream::Turn {
   std::atomic<std::int64_t> breaches_{0};
   bool ours_ = false;                 // the transaction whose parts are coming
   std::vector<apply::Extra> breach_;  // of it
+  std::vector<apply::Extra> again_;   // what makes the one_way tables pending again
   std::mutex mutex_;
   std::condition_variable changed_;
   bool halt_ = false;  // both: guarded by mutex_

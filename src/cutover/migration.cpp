@@ -1,6 +1,8 @@
 // Copyright the walign authors. SPDX-License-Identifier: Apache-2.0
 #include "migration.hpp"
 
+#include "finish.hpp"
+
 namespace walign::cutover {
 
 namespace {
@@ -111,7 +113,7 @@ void Migration::Impl::note(const FenceRow& s, const FenceRow& t) {
   sides.epoch = std::max(s.epoch, t.epoch);
   if (t.fence_lsn) sides.lsn = t.fence_lsn;
   const std::string now = phase_of(s, t);
-  if (now == shown_phase) return;
+  if (std::exchange(phase_kept, true) && now == shown_phase) return;
   shown_phase = now;
   forward.put_phase(now.empty() ? name(MigrationPhase::streaming) : now);
 }
@@ -223,8 +225,27 @@ void Migration::Impl::keep() noexcept {
 Migration::Migration(Options options) : impl_(std::make_unique<Impl>(std::move(options))) {}
 Migration::~Migration() = default;
 
+// Begun again, it would copy the closed source over what has been written since.
+void Migration::Impl::refuse_if_finished() {
+  bool finished = forward.status().phase == name(MigrationPhase::finished);
+  if (!finished) {
+    try {
+      finished = finished_on(server(Side::source), fence);
+    } catch (const Error& error) {
+      if (remedy(error.kind()) != Remedy::retry) throw;
+      obs::log_error(obs::Level::debug, "looking whether it is finished", error);  // the stream will say more
+    }
+  }
+  if (!finished) return;
+  throw Error(
+      ErrorKind::precondition, cat("migration ", options.config.migration, " is finished"),
+      "the target has the tables now; another migration needs another name, and `walign finish --reopen` "
+      "opens the old side first");
+}
+
 void Migration::run() {
   auto& i = *impl_;
+  i.refuse_if_finished();
   i.keeper = std::thread([&i] { i.keep(); });
   struct End {
     Impl& i;

@@ -16,6 +16,8 @@ struct Migration::Impl {
   void ended(const Turnover& turnover);
   void log_step(const Progress& step) const;
 
+  void refuse_if_finished();  // run()'s, before the others
+
   // ---- the keeper's thread
   void keep() noexcept;
   void look();
@@ -49,6 +51,7 @@ struct Migration::Impl {
   mutable std::mutex mutex;  // the next three
   stream::SidesStatus sides;
   std::string shown_phase;  // empty: the forward stream's own
+  bool phase_kept = false;  // the phase on disk was brought in line with the rows
   std::string not_back;
 
   // The keeper's, down to `target`.

@@ -32,23 +32,28 @@ SELECT s.place, s.attname, s.sequence::pg_catalog.regclass::text, q.seqincrement
 FROM served s JOIN pg_catalog.pg_class c ON c.oid = s.sequence AND c.relkind = 'S'
 JOIN pg_catalog.pg_sequence q ON q.seqrelid = s.sequence ORDER BY 1, 2, 3)";
 
+constexpr std::size_t kAtOnce = 200;
+
+// Writes wait meanwhile: many with one question.
 void read_values(pg::Connection& server, std::vector<Sequence>& sequences) {
-  for (auto& sequence : sequences) {
-    if (!sequence.readable) continue;
-    const auto r = server.exec(cat("SELECT last_value, is_called FROM ", sequence.name));
-    sequence.last_value = r.integer(0, 0);
-    sequence.is_called = r.boolean(0, 1);
+  for (std::size_t from = 0; from < sequences.size(); from += kAtOnce) {
+    std::vector<std::string> asked;
+    for (std::size_t i = from; i < std::min(from + kAtOnce, sequences.size()); ++i) {
+      if (!sequences[i].readable) continue;
+      asked.push_back(cat("SELECT ", i, ", last_value, is_called FROM ", sequences[i].name));
+    }
+    if (asked.empty()) continue;
+    const auto r = server.exec(join(asked, " UNION ALL "));
+    for (int row = 0; row < r.rows(); ++row) {
+      auto& sequence = sequences.at(static_cast<std::size_t>(r.integer(row, 0)));
+      sequence.last_value = r.integer(row, 1);
+      sequence.is_called = r.boolean(row, 2);
+    }
   }
 }
 
 // The last value that was given out, or the one before the first.
 std::int64_t given_out(const Sequence& s) { return s.is_called ? s.last_value : s.last_value - s.increment; }
-
-std::vector<TableName> names(const std::vector<mapping::Route>& routes, TableName mapping::Route::*side) {
-  std::set<TableName> all;
-  for (const auto& route : routes) all.insert(route.*side);
-  return {all.begin(), all.end()};
-}
 
 // The route's column that has `source`'s value as it is.
 const mapping::TargetColumn* carried_to(const mapping::Route& route, const std::string& source) {
@@ -178,27 +183,34 @@ std::optional<std::int64_t> next_start(const Sequence& giver, const Sequence& ta
   return value;
 }
 
-std::vector<SequenceSet> set_sequences(pg::Connection& giver, pg::Connection& taker, const Pairing& pairing,
-                                       const std::vector<mapping::Route>& routes, std::int64_t margin) {
-  const auto there = read_sequences(giver, names(routes, &mapping::Route::source));
-  const auto here = read_sequences(taker, names(routes, &mapping::Route::target));
+std::vector<SequenceSet> set_sequences(pg::Connection& taker, const Pairing& pairing, const Sequences& there,
+                                       const Sequences& here, std::int64_t margin) {
   std::map<std::string, Sequence> now;
   std::vector<SequenceSet> out;
+  pg::TextArray names, values;
   for (const auto& pair : pairing.pairs) {
     const auto& from = must_read(there, pair.giver);
-    auto& to = now.try_emplace(pair.taker, must_read(here, pair.taker)).first->second;
-    SequenceSet set{pair.giver, pair.taker, pair.columns, from.last_value, to.last_value, to.last_value};
     // Several columns may share one: each pair's margin counts from what the sequence was before the first.
     const auto& before = must_read(here, pair.taker);
+    auto& to = now.try_emplace(pair.taker, before).first->second;
+    SequenceSet set{pair.giver, pair.taker, pair.columns, from.last_value, to.last_value, to.last_value};
     const auto start = next_start(from, before, margin);
     if (start && (to.increment > 0 ? *start > given_out(to) : *start < given_out(to))) {
-      taker.query("SELECT pg_catalog.setval($1::pg_catalog.regclass, $2, true)", {pair.taker, cat(*start)});
+      names.add(pair.taker);
+      values.add(cat(*start));
       to.last_value = *start;
       to.is_called = true;
       set.after = *start;
     }
     out.push_back(std::move(set));
   }
+  std::vector<pg::Param> arrays = {names.param(), values.param()};
+  for (auto& array : arrays) array.type = pg::kTextArrayOid;
+  // In order: of a sequence that is there twice, the later one is further.
+  taker.query_params(
+      "SELECT pg_catalog.setval(s.name::pg_catalog.regclass, s.value::pg_catalog.int8, true) "
+      "FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS s(name, value)",
+      arrays);
   return out;
 }
 

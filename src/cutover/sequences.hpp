@@ -60,8 +60,9 @@ struct SequenceSet {
   std::int64_t before = 0;
   std::int64_t after = 0;
 };
-// May be repeated. Error(precondition) where a sequence may not be read or set.
-std::vector<SequenceSet> set_sequences(pg::Connection& giver, pg::Connection& taker, const Pairing& pairing,
-                                       const std::vector<mapping::Route>& routes, std::int64_t margin);
+// `giver` and `here`, the taker's, as they were just read. May be repeated, with new ones. Error(precondition) where a
+// sequence may not be read or set.
+std::vector<SequenceSet> set_sequences(pg::Connection& taker, const Pairing& pairing, const Sequences& giver,
+                                       const Sequences& here, std::int64_t margin);
 
 }  // namespace walign::cutover

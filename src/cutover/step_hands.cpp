@@ -1,6 +1,7 @@
 // Copyright the walign authors. SPDX-License-Identifier: Apache-2.0
 #include "step_hands.hpp"
 
+#include <future>
 #include <thread>
 
 namespace walign::cutover {
@@ -50,15 +51,23 @@ Answer StepHands::work(Step step, const Attempt& attempt, Millis left) {
               "this is an error in walign: report it with the log");
 }
 
+// The definitions of both sides beside the rows: writes wait. Each has a connection that is nobody else's meanwhile.
 Answer StepHands::prove(const Attempt& attempt, Millis left) {
+  std::vector<std::future<Answer>> definitions;
   for (const auto& [which, before] : fingerprints_) {
-    const auto changed = changed_tables(before, fingerprints(server(which), side(which).tables));
-    if (!changed.empty()) {
-      return refused(cat("the definition of ", changed.front().to_string(), " on the ", side_name(which),
-                         " has changed since the gates"));
-    }
+    definitions.push_back(std::async(
+        std::launch::async, [&s = server(which), &tables = side(which).tables, which, &before]() -> Answer {
+          const auto changed = changed_tables(before, fingerprints(s, tables));
+          if (changed.empty()) return {};
+          return refused(cat("the definition of ", changed.front().to_string(), " on the ", side_name(which),
+                             " has changed since the gates"));
+        }));
   }
   Answer proved = around_.prove(attempt, left);
+  for (auto& definition : definitions) {
+    Answer same = definition.get();
+    if (same.kind != Answer::Kind::done) return same;
+  }
   return proved.kind == Answer::Kind::done ? gate_behind_fence(attempt.giver) : proved;
 }
 
@@ -109,10 +118,14 @@ Answer StepHands::set_all(const Attempt& attempt) {
   const auto& routes = attempt.giver == Side::source ? around_.forward : around_.backward;
   auto& giver = server(attempt.giver);
   auto& taker = server(other(attempt.giver));
-  const auto pairing = pair_sequences(routes, read_sequences(giver, side(attempt.giver).tables),
-                                      read_sequences(taker, side(other(attempt.giver)).tables));
+  // Both servers at once: writes wait.
+  auto asked =
+      std::async(std::launch::async, [&] { return read_sequences(giver, side(attempt.giver).tables); });
+  const auto here = read_sequences(taker, side(other(attempt.giver)).tables);
+  const auto there = asked.get();
+  const auto pairing = pair_sequences(routes, there, here);
   collected_.sequence_notes = pairing.notes;
-  collected_.sequences = set_sequences(giver, taker, pairing, routes, settings().sequence_margin);
+  collected_.sequences = set_sequences(taker, pairing, there, here, settings().sequence_margin);
   return {};
 }
 
@@ -130,7 +143,7 @@ Answer StepHands::freeze(Side giver, Millis left) {
 
 Answer StepHands::switch_over(const Attempt& attempt) {
   auto& opened = server(other(attempt.giver));
-  if (switched(opened, id(other(attempt.giver)), attempt.epoch)) return {};
+  if (switched(opened, id(other(attempt.giver)), attempt.epoch)) return {Answer::Kind::done, {}, true};
   Answer answer = hook("switch_hook", settings().switch_hook, attempt, settings().hook_timeout);
   if (answer.kind == Answer::Kind::done) {
     note_switched(server(other(attempt.giver)), id(other(attempt.giver)), attempt.epoch);

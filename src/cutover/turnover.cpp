@@ -13,7 +13,7 @@ namespace {
 
 constexpr Millis kBackStarts{120'000};  // making its slot waits for the target's running transactions
 constexpr Millis kOwner{15'000};
-constexpr Millis kTry{500};
+constexpr Millis kTry{100};  // the application waits behind us
 constexpr Millis kFigures{5'000};
 constexpr int kRounds = 5;
 constexpr double kSoon = 100;  // ms
@@ -83,6 +83,29 @@ void Turnover::look_at_servers(bool forward) {
   }
 }
 
+// The side that shall take writes takes them, and nothing is half done or left to do.
+std::optional<Result> Turnover::nothing_to_do(Side giver) {
+  const std::string fence = streams_.config.fence_name();
+  const Side taker = other(giver);
+  pg::Connection gives(connection(giver == Side::source ? streams_.config.source : streams_.config.target));
+  pg::Connection takes(connection(taker == Side::source ? streams_.config.source : streams_.config.target));
+  const auto g = read_row(gives, {fence, giver});
+  const auto t = read_row(takes, {fence, taker});
+  const bool never = !g && !t && giver == Side::target;  // nothing was ever cut over
+  if (!never) {
+    if (!g || !t || t->state != RowState::open) return std::nullopt;
+    if (g->state == RowState::fencing || g->state == RowState::fenced) return std::nullopt;
+    if (g->state == RowState::sealed && !switched(takes, {fence, taker}, t->epoch)) return std::nullopt;
+  }
+  Result out;
+  out.outcome = Result::Outcome::done;
+  out.writes = side_name(taker);
+  out.epoch = t ? t->epoch : 0;
+  out.message = cat("the ", side_name(taker), " takes writes already");
+  out.hint = "there was nothing to do; walign status";
+  return out;
+}
+
 std::optional<Result> Turnover::refuse_findings(Verb verb) {
   if (verb == Verb::rollback) return std::nullopt;  // it is under way already, and must not be hindered
   if (auto refused = first_failure(prepared_.findings)) return refused;
@@ -144,20 +167,21 @@ void Turnover::close_target() {
 }
 
 // While writes go on. The milliseconds that it took.
-double Turnover::verify_beforehand(verify::Verifier& verifier, const verify::Request& request) {
+double Turnover::verify_beforehand(verify::Verifier& verifier, const verify::Request& request, Millis most) {
   const auto began = std::chrono::steady_clock::now();
   const auto id = verifier.begin(request);
   verify::Report report;
   do {
     streams_.stop->sleep_for(Millis(20));
     report = verifier.result(id);
-  } while (!report.done && !cancelled_);
+  } while (!report.done && !cancelled_ && std::chrono::steady_clock::now() - began < most);
   const auto took =
       std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - began).count();
+  const double at = static_cast<double>(Clock::system().unix_micros() - began_us_) / 1000;
   const char* came = report.clean() ? "done"
                      : report.done  ? "refused: both sides are not equal"
-                                    : "given up: cancelled";
-  if (tell_) tell_({"verify", came, took, took});
+                                    : "given up: it takes too long";
+  if (tell_) tell_({"verify", came, at, took});
   return took;
 }
 
@@ -167,7 +191,7 @@ void Turnover::prove_beforehand(Side giver) {
   auto& verifier = giver == Side::source ? streams_.verifier : streams_.back.verifier();
   double before = verify_beforehand(verifier, {});
   for (int round = 0; round < kRounds && before > kSoon; ++round) {
-    const double now = verify_beforehand(verifier, {});
+    const double now = verify_beforehand(verifier, {}, streams_.config.cutover.max_pause);
     if (now > before / 2) return;
     before = now;
   }
@@ -258,14 +282,20 @@ Result Turnover::drive(const Request& request) {
   timing.max_pause = settings.max_pause;
   timing.lease = settings.lease;
   const auto pause = [this](Millis time) { streams_.stop->sleep_for(time); };
-  Driver driver(*hands_, timing, Clock::system(), pause, tell_, &cancelled_);
   driver_began_us_ = Clock::system().unix_micros();
+  const double before = static_cast<double>(driver_began_us_ - began_us_) / 1000;
+  const auto tell = [this, before](Progress step) {
+    step.at_ms += before;  // since the request
+    if (tell_) tell_(step);
+  };
+  Driver driver(*hands_, timing, Clock::system(), pause, tell, &cancelled_);
   return driver.run(request);
 }
 
 Result Turnover::run(const Request& request) {
   began_us_ = Clock::system().unix_micros();
   const Side giver = request.verb == Verb::cutover ? Side::source : Side::target;
+  if (auto done = nothing_to_do(giver)) return *done;
   look_at_servers(request.verb == Verb::cutover);
   if (auto refused = refuse_findings(request.verb)) return *refused;
   if (auto refused = try_all_privileges()) return *refused;

@@ -39,11 +39,13 @@ class Turnover {
 
  private:
   void look_at_servers(bool forward);
+  std::optional<Result> nothing_to_do(Side giver);
   std::optional<Result> refuse_findings(Verb verb);
   std::optional<Result> try_all_privileges();
   std::optional<Result> start_back();
   void close_target();
-  double verify_beforehand(verify::Verifier& verifier, const verify::Request& request);
+  double verify_beforehand(verify::Verifier& verifier, const verify::Request& request,
+                           Millis most = std::chrono::hours(24 * 365));
   void prove_beforehand(Side giver);
   void prove_round_trips();
   void wait_for_figures(Side giver) const;

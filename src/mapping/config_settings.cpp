@@ -14,12 +14,19 @@ bool lower_or_digit(char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <=
 
 TextFault check_migration(std::string_view text) {
   const auto fits = [](char c) { return lower_or_digit(c) || c == '_' || c == '-'; };
-  if (!text.empty() && text.size() <= 41 && lower_or_digit(text.front()) &&
-      std::all_of(text.begin(), text.end(), fits)) {
-    return {};
+  if (text.empty() || text.size() > 39 || !lower_or_digit(text.front()) ||
+      !std::all_of(text.begin(), text.end(), fits)) {
+    return {"is not a migration's name",
+            "1 to 39 of a-z, 0-9, _ and -, beginning with a letter or a digit: it names the slot"};
   }
-  return {"is not a migration's name",
-          "1 to 41 of a-z, 0-9, _ and -, beginning with a letter or a digit: it names the slot"};
+  for (const std::string_view ending : {"reverse", "inserts", "capture"}) {
+    const bool ends = text.size() > ending.size() && text.ends_with(ending);
+    const char before = ends ? text[text.size() - ending.size() - 1] : 'x';
+    if (before != '-' && before != '_') continue;
+    return {"would have the slot or the publication of another migration's other direction or capture",
+            "another name, that does not end with reverse, inserts or capture"};
+  }
+  return {};
 }
 
 TextFault check_slot(std::string_view text) {
@@ -48,7 +55,7 @@ TextFault check_address(std::string_view text) {
   return {};
 }
 
-constexpr TextForm kMigration = {"^[a-z0-9][a-z0-9_-]{0,40}$", check_migration};
+constexpr TextForm kMigration = {"^[a-z0-9][a-z0-9_-]{0,38}$", check_migration};
 constexpr TextForm kSlot = {"^[a-z0-9_]{1,63}$", check_slot};
 constexpr TextForm kNotEmpty = {"^[\\s\\S]", check_not_empty};
 constexpr TextForm kConnection = {"^(postgres(ql)?://|\\s*[A-Za-z0-9_]+\\s*=)", check_connection_string};

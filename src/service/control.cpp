@@ -1,17 +1,23 @@
 // Copyright the walign authors. SPDX-License-Identifier: Apache-2.0
 //
-// The control socket: what it answers, and both its ends.
+// The control socket: what it answers. Its other end is control_client.cpp.
 #include <unistd.h>
 
+#include <atomic>
+
+#include "control_paths.hpp"
 #include "web_server.hpp"
 
 namespace walign::service {
 
 namespace {
 
-constexpr int kThreads = 2;  // so that a status is told while a dead letter's retry waits for its turn
-constexpr std::string_view kDeadLetters = "/v1/dead-letters/";
-constexpr std::string_view kVerify = "/v1/verify";
+// So many of the threads may wait for a change of sides to go on; the others tell a status meanwhile, or wait with a
+// dead letter's retry for a batch to end.
+constexpr int kThreads = 8;
+constexpr int kWatchers = 4;
+// A server that ends waits for its threads.
+constexpr std::chrono::milliseconds kLongestWatch{1000};
 
 std::string quoted(std::string_view text) { return cat('"', text, '"'); }
 
@@ -82,7 +88,66 @@ Answer verification(const Handlers& handlers, const Request& request) {
   return not_found(request);
 }
 
-Answer respond(const Handlers& handlers, const Request& request) {
+// A number of the query; `missing` where it is not there. Error(usage).
+std::uint64_t number_of(const Request& request, const char* name, std::uint64_t missing) {
+  const auto found = request.query.find(name);
+  if (found == request.query.end()) return missing;
+  const std::string& text = found->second;
+  std::uint64_t out = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), out);
+  if (error != std::errc() || end != text.data() + text.size()) {
+    throw Error(ErrorKind::usage, cat(name, "=", text, " is not a number"), "such as ?seen=3&wait_ms=500");
+  }
+  return out;
+}
+
+// Who waits with a thread of the server's.
+class Waiting {
+ public:
+  explicit Waiting(std::atomic<int>& count) : count_(count), allowed_(++count <= kWatchers) {}
+  ~Waiting() { --count_; }
+  Waiting(const Waiting&) = delete;
+  Waiting& operator=(const Waiting&) = delete;
+  [[nodiscard]] bool allowed() const { return allowed_; }
+
+ private:
+  std::atomic<int>& count_;
+  bool allowed_;
+};
+
+Answer watch_change(const Handlers& handlers, const Request& request, std::atomic<int>& watchers) {
+  const auto seen = number_of(request, "seen", 0);
+  const auto wait_ms = number_of(request, "wait_ms", 0);
+  const auto longest = static_cast<std::uint64_t>(kLongestWatch.count());
+  const Waiting waiting(watchers);
+  const std::chrono::milliseconds timeout(waiting.allowed() ? std::min(wait_ms, longest) : 0);
+  return {200, "application/json", watch_json(handlers.watch_change(seen, timeout))};
+}
+
+// /v1/cutover begins one or tells of one, /v1/cutover/cancel backs it out. A rollback is one, too.
+Answer change_of_sides(const Handlers& handlers, const Request& request, std::atomic<int>& watchers) {
+  if (!handlers.change_sides || !handlers.cancel_change || !handlers.watch_change) {
+    return error_answer(409, "this sidecar does not change sides",
+                        "is it of another version than this program?");
+  }
+  const bool post = request.method == "POST";
+  if (post && request.path == kCutover) {
+    const auto text = request.query.find("request");
+    if (text == request.query.end()) {
+      return error_answer(400, "?request= is missing", "walign cutover and walign rollback send it");
+    }
+    handlers.change_sides(change_request(text->second));
+    return done();
+  }
+  if (post && request.path == kCancelCutover) {
+    handlers.cancel_change();
+    return done();
+  }
+  if (request.method == "GET" && request.path == kCutover) return watch_change(handlers, request, watchers);
+  return not_found(request);
+}
+
+Answer respond(const Handlers& handlers, const Request& request, std::atomic<int>& watchers) {
   const bool get = request.method == "GET";
   const bool post = request.method == "POST";
   if (get && request.path == "/v1/status") return {200, "application/json", status_json(handlers.status())};
@@ -90,51 +155,15 @@ Answer respond(const Handlers& handlers, const Request& request) {
   if (post && request.path == "/v1/resume") return hold_or_release(handlers, request, false);
   if (post && request.path.starts_with(kDeadLetters)) return dead_letter(handlers, request);
   if (request.path.starts_with(kVerify)) return verification(handlers, request);
+  if (request.path.starts_with(kCutover)) return change_of_sides(handlers, request, watchers);
   return not_found(request);
 }
 
 }  // namespace
 
 Respond control_responder(Handlers handlers) {
-  return [handlers = std::move(handlers)](const Request& request) { return respond(handlers, request); };
-}
-
-namespace {
-
-void refuse_repair_elsewhere(const stream::Status& status) {
-  if (status.phase == "backfilling" || status.phase == "streaming") return;
-  throw Error(
-      ErrorKind::precondition,
-      cat("rows are repaired only on a side that takes no application writes; the phase is ", status.phase),
-      "compare the rows by hand: walign verify --show TABLE KEY");
-}
-
-}  // namespace
-
-Handlers handlers_of(stream::Sidecar& sidecar, const obs::Metrics& metrics, const config::Config& config,
-                     verify::Verifier* verifier) {
-  constexpr std::chrono::seconds kBatchEnds(30);
-  Handlers out;
-  out.status = [&sidecar] { return sidecar.status(); };
-  out.metrics = [&metrics] { return metrics.text(); };
-  out.pause_apply = [&sidecar] { sidecar.pause_apply(); };
-  out.resume_apply = [&sidecar] { sidecar.resume_apply(); };
-  out.pause_backfill = [&sidecar](bool paused) { return sidecar.pause_backfill(paused); };
-  out.retry_dead_letter = [&sidecar, kBatchEnds](std::int64_t id) {
-    sidecar.retry_dead_letter(id, kBatchEnds);
-  };
-  out.discard_dead_letter = [&sidecar, kBatchEnds](std::int64_t id) {
-    sidecar.discard_dead_letter(id, kBatchEnds);
-  };
-  if (verifier != nullptr) {
-    out.verify = [&sidecar, verifier](const verify::Request& request) {
-      if (request.repair) refuse_repair_elsewhere(sidecar.status());
-      return verifier->begin(request);
-    };
-    out.verification = [verifier](std::uint64_t id) { return verifier->result(id); };
-  }
-  out.max_lag_bytes = config.gates.max_lag_bytes;
-  return out;
+  return [handlers = std::move(handlers), watchers = std::make_shared<std::atomic<int>>(0)](
+             const Request& request) { return respond(handlers, request, *watchers); };
 }
 
 ControlServer::ControlServer(const std::string& state_directory, Handlers handlers)
@@ -145,51 +174,6 @@ ControlServer::ControlServer(const std::string& state_directory, Handlers handle
 ControlServer::~ControlServer() {
   ::unlink(path_.c_str());  // first: who finds it can still reach us
   server_.reset();
-}
-
-// ------------------------------------------------------------------------------------------- client
-
-ControlClient::ControlClient(const std::string& state_directory) : path_(control_path(state_directory)) {}
-
-bool ControlClient::sidecar_runs() const { return somebody_listens(path_); }
-
-std::optional<std::string> ControlClient::status_json() const {
-  if (!sidecar_runs()) return std::nullopt;
-  auto answer = request_over(path_, "GET", "/v1/status");
-  if (answer.status != 200) throw error_of(answer);
-  return std::move(answer.body);
-}
-
-std::string ControlClient::post(const std::string& target) const {
-  if (!sidecar_runs()) {
-    throw Error(ErrorKind::precondition, cat("no sidecar runs here: nobody listens on ", path_),
-                "start it with `walign run`, or choose its configuration with -c");
-  }
-  auto answer = request_over(path_, "POST", target);
-  if (answer.status != 200) throw error_of(answer);
-  return std::move(answer.body);
-}
-
-void ControlClient::pause(const std::string& what) const { (void)post(cat("/v1/pause?what=", what)); }
-void ControlClient::resume(const std::string& what) const { (void)post(cat("/v1/resume?what=", what)); }
-void ControlClient::retry_dead_letter(std::int64_t id) const { (void)post(cat(kDeadLetters, id, "/retry")); }
-void ControlClient::discard_dead_letter(std::int64_t id) const {
-  (void)post(cat(kDeadLetters, id, "/discard"));
-}
-
-std::uint64_t ControlClient::verify(const verify::Request& request) const {
-  const auto body = post(cat(kVerify, "?request=", percent_encoded(verification_request_json(request))));
-  return verification_number(body);
-}
-
-std::string ControlClient::verification_json(std::uint64_t id) const {
-  if (!sidecar_runs()) {
-    throw Error(ErrorKind::precondition, "the sidecar has ended",
-                "start it with `walign run`: verification goes on");
-  }
-  auto answer = request_over(path_, "GET", cat(kVerify, "/", id));
-  if (answer.status != 200) throw error_of(answer);
-  return std::move(answer.body);
 }
 
 }  // namespace walign::service

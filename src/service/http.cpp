@@ -37,6 +37,11 @@ Answer respond(const Handlers& handlers, const Request& request) {
                       "there are /, /healthz, /readyz, /metrics and /v1/status");
 }
 
+// Every table is copied, and changes are applied in one direction or the other.
+bool streams_in(std::string_view phase) {
+  return phase == "streaming" || phase == "cutting_over" || phase == "cut_over" || phase == "rolling_back";
+}
+
 }  // namespace
 
 std::optional<std::string> why_not_ready(const stream::Status& status, std::int64_t max_lag_bytes) {
@@ -44,7 +49,8 @@ std::optional<std::string> why_not_ready(const stream::Status& status, std::int6
   if (!status.connected) {
     return status.last_error.empty() ? "not streaming" : cat("not streaming: ", status.last_error);
   }
-  if (status.phase != "streaming") return cat("the phase is ", status.phase);
+  if (!streams_in(status.phase)) return cat("the phase is ", status.phase);
+  if (status.listening) return "the sides are changing: neither direction is applied at this moment";
   if (!status.lag_bytes) return "the lag is not known yet";
   if (*status.lag_bytes > max_lag_bytes) {
     return cat("the lag is ", *status.lag_bytes, " bytes, gates.max_lag is ", max_lag_bytes);

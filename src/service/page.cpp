@@ -49,10 +49,62 @@ std::string row(std::string_view name, std::string_view value) {
   return cat("<tr><th scope=\"row\">", escaped(name), "</th><td>", escaped(value), "</td></tr>\n");
 }
 
+std::string ms(double value) {
+  char buffer[48];
+  std::snprintf(buffer, sizeof buffer, "%.1f ms", value);
+  return buffer;
+}
+
+// Who takes writes, and whether they could go back; nothing where nothing is known.
+std::string sides(const stream::SidesStatus& s) {
+  std::string out;
+  const auto lease = s.lease_until_us ? std::optional(iso_time(*s.lease_until_us)) : std::nullopt;
+  if (const auto who = who_takes_writes(s.source, s.target, lease); !who.empty()) {
+    out += row("Takes writes", cat(who, s.epoch ? cat(" (epoch ", *s.epoch, ")") : ""));
+  }
+  if (s.rollback_ready) {
+    out += row("Rollback ready", *s.rollback_ready ? cat("yes", shown_seconds(s.rollback_lag_seconds))
+                                                   : cat("no: ", s.rollback_why));
+  }
+  if (s.refused_ms) out += row("Writes waited or were refused", ms(*s.refused_ms));
+  return out;
+}
+
+std::string shut_gates(const stream::SidesStatus& s) {
+  std::string out;
+  for (const auto& g : s.gates) {
+    if (g.ok) continue;
+    out += cat("<tr><td>", escaped(g.name), "</td><td>", escaped(g.value), "</td><td>", escaped(g.limit),
+               "</td><td>", escaped(gate_remedy(g.name, g.value)), "</td></tr>\n");
+  }
+  if (out.empty()) return "";
+  std::string blockers;
+  for (const auto& b : s.blockers) {
+    blockers += cat("<li>pid ", b.pid, ": <code>", escaped(b.query), "</code></li>\n");
+  }
+  return cat(
+      "<h2>Gates that were shut when they were last asked</h2>\n<table>\n<tr><th>Gate</th><th>Is</th>"
+      "<th>Must be</th><th>What opens it</th></tr>\n",
+      out, "</table>\n", blockers.empty() ? "" : cat("<ul>\n", blockers, "</ul>\n"));
+}
+
+std::string steps(const stream::SidesStatus& s) {
+  if (s.steps.empty()) return "";
+  std::string out =
+      "<h2>The last change of sides</h2>\n<table>\n<tr><th class=\"n\">At</th><th class=\"n\">Took</th>"
+      "<th>Step</th><th></th></tr>\n";
+  for (const auto& step : s.steps) {
+    out += cat("<tr><td class=\"n\">", ms(step.at_ms), "</td><td class=\"n\">", ms(step.took_ms), "</td><td>",
+               escaped(step.name), "</td><td>", escaped(step.text), "</td></tr>\n");
+  }
+  return out + "</table>\n";
+}
+
 std::string positions(const stream::Status& s) {
   std::string out = "<table>\n";
   out += row("Phase", cat(s.phase, " (", s.direction, ")", s.paused ? ", paused" : ""));
-  out += row("Source is at", shown(s.source_lsn));
+  out += sides(s.sides);
+  out += row(s.direction == "reverse" ? "Target is at" : "Source is at", shown(s.source_lsn));
   out += row("Received", shown(s.received));
   out += row("Applied", shown(s.applied));
   out += row("Durable", shown(s.durable));
@@ -89,10 +141,13 @@ std::string status_page(const stream::Status& status, const std::optional<std::s
   out += cat("<h1>", escaped(status.migration), "</h1>\n");
   out += not_ready ? cat("<p class=\"bad\">Not ready: ", escaped(*not_ready), "</p>\n") : "<p>Ready.</p>\n";
   out += positions(status);
+  out += shut_gates(status.sides);
+  out += steps(status.sides);
   out += tables(status);
   out +=
       "<p>This page only shows. On the sidecar's machine: <code>walign status --watch</code>, "
-      "<code>walign pause apply</code>, <code>walign dead-letters list</code>.</p>\n</body></html>\n";
+      "<code>walign pause apply</code>, <code>walign dead-letters list</code>, "
+      "<code>walign cutover --rehearse</code>.</p>\n</body></html>\n";
   return out;
 }
 

@@ -16,7 +16,7 @@ namespace walign::service {
 
 namespace {
 
-constexpr int kBacklog = 16;
+constexpr int kBacklog = 128;  // a unix socket refuses whoever comes when it is full
 constexpr const char* kHttpHint =
     "set http: to another HOST:PORT of this machine, or to \"\" for no pages (walign status needs none)";
 

@@ -37,6 +37,40 @@ Json table_json(const stream::TableStatus& table) {
             {"dead_letters", table.books.dead_letters}}}};
 }
 
+Json writes_json(const stream::SidesStatus& sides) {
+  return {{"source", known(sides.source)},
+          {"target", known(sides.target)},
+          {"lease_until", sides.lease_until_us ? Json(iso_time(*sides.lease_until_us)) : Json()}};
+}
+
+Json rollback_json(const stream::SidesStatus& sides) {
+  return {{"ready", known(sides.rollback_ready)},
+          {"why", known(sides.rollback_why)},
+          {"lag_seconds", known(sides.rollback_lag_seconds)}};
+}
+
+Json gates_json(const std::vector<stream::SidesStatus::Gate>& gates) {
+  Json out = Json::array();
+  for (const auto& g : gates) {
+    out.push_back({{"name", g.name}, {"value", g.value}, {"limit", g.limit}, {"ok", g.ok}});
+  }
+  return out;
+}
+
+Json blockers_json(const std::vector<stream::SidesStatus::Blocker>& blockers) {
+  Json out = Json::array();
+  for (const auto& b : blockers) out.push_back({{"pid", b.pid}, {"query", b.query}});
+  return out;
+}
+
+Json cutover_json(const stream::SidesStatus& sides) {
+  Json steps = Json::array();
+  for (const auto& s : sides.steps) {
+    steps.push_back({{"step", s.name}, {"text", s.text}, {"at_ms", s.at_ms}, {"took_ms", s.took_ms}});
+  }
+  return {{"lsn", known(sides.lsn)}, {"refused_ms", known(sides.refused_ms)}, {"steps", steps}};
+}
+
 Json tables_json(const std::vector<stream::TableStatus>& tables) {
   Json out = Json::array();
   for (const auto& table : tables) out.push_back(table_json(table));
@@ -75,17 +109,18 @@ std::string status_json(const stream::Status& status) {
         {"retained_bytes", known(status.slot_retained_bytes)},
         {"wal_status", known(status.slot_wal_status)}}},
       {"tables", tables_json(status.tables)},
-      {"writes", {{"source", nullptr}, {"target", nullptr}, {"lease_until", nullptr}}},
-      {"epoch", known(status.epoch)},
-      {"rollback", {{"ready", nullptr}, {"why", nullptr}, {"lag_seconds", nullptr}}},
-      {"gates", Json::array()},
-      {"blockers", Json::array()},
+      {"writes", writes_json(status.sides)},
+      {"epoch", known(status.sides.epoch)},
+      {"rollback", rollback_json(status.sides)},
+      {"gates", gates_json(status.sides.gates)},
+      {"blockers", blockers_json(status.sides.blockers)},
       {"dead_letters", known(status.dead_letters)},
       {"journal", {{"from_lsn", nullptr}, {"to_lsn", nullptr}, {"bytes", nullptr}}},
-      {"cutover", {{"lsn", nullptr}, {"refused_ms", nullptr}, {"steps", Json::array()}}},
+      {"cutover", cutover_json(status.sides)},
       {"running", true},
       {"transactions", status.transactions},
       {"connected", status.connected},
+      {"listening", status.listening},
       {"paused", status.paused},
       {"last_error", known(status.last_error)},
       {"started_at", status.started_at_us == 0 ? Json() : Json(iso_time(status.started_at_us))},

@@ -13,7 +13,6 @@ namespace {
 
 constexpr std::size_t kMaxBodyBytes = 4096;  // no request needs one
 constexpr int kPatienceSeconds = 2;          // with a client that connects and says nothing
-constexpr int kAnswerSeconds = 60;           // a dead letter's retry waits for a batch to end
 
 // A server on a socket that is listening already.
 class Server : public httplib::Server {
@@ -122,11 +121,12 @@ WebServer::WebServer(Socket listening, Respond respond, int threads)
 
 WebServer::~WebServer() = default;
 
-Answer request_over(const std::string& path, const std::string& method, const std::string& target) {
+Answer request_over(const std::string& path, const std::string& method, const std::string& target,
+                    int seconds) {
   constexpr int kAnyPort = 80;  // the library wants one; a unix socket has none
   httplib::Client client(path, kAnyPort);
   client.set_address_family(AF_UNIX);
-  client.set_read_timeout(kAnswerSeconds);
+  client.set_read_timeout(seconds);
   httplib::Request request;
   request.method = method;
   request.path = target;

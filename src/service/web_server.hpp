@@ -21,7 +21,10 @@ class WebServer {
   std::unique_ptr<Impl> impl_;
 };
 
-// One request over the unix socket at `path`. Throws Error(connection) where no answer came.
-Answer request_over(const std::string& path, const std::string& method, const std::string& target);
+inline constexpr int kAnswerSeconds = 60;  // a dead letter's retry waits for a batch to end
+
+// One request over the unix socket at `path`. Throws Error(connection) where no answer came in time.
+Answer request_over(const std::string& path, const std::string& method, const std::string& target,
+                    int seconds = kAnswerSeconds);
 
 }  // namespace walign::service

@@ -16,8 +16,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::size_t kHeadBytes = 12;  // stored, raw, crc
-constexpr const char* kSuffix = ".capture";
-constexpr int kLevel = 3;  // zstd's own default
 
 void put_u32(std::string& out, std::uint32_t value) {
   for (const unsigned shift : {24U, 16U, 8U, 0U}) out += static_cast<char>((value >> shift) & 0xFFU);
@@ -32,18 +30,18 @@ std::uint32_t crc_of(std::string_view lengths, std::string_view bytes) {
 
 }  // namespace
 
-std::string segment_path(const std::string& directory, std::uint32_t segment) {
+std::string segment_path(const std::string& directory, std::uint32_t segment, const SegmentKind& kind) {
   std::string number = std::to_string(segment);
   number.insert(0, number.size() < 8 ? 8 - number.size() : 0, '0');
-  return cat(directory, "/", number, kSuffix);
+  return cat(directory, "/", number, kind.suffix);
 }
 
-std::vector<std::uint32_t> list_segments(const std::string& directory) {
+std::vector<std::uint32_t> list_segments(const std::string& directory, const SegmentKind& kind) {
   std::vector<std::uint32_t> out;
   std::error_code error;
   if (!fs::exists(directory, error)) return out;
   for (fs::directory_iterator it(directory, error), end; !error && it != end; it.increment(error)) {
-    if (it->path().extension() != kSuffix) continue;
+    if (it->path().extension() != kind.suffix) continue;
     const std::string stem = it->path().stem();
     std::uint32_t number = 0;
     const auto [at, bad] = std::from_chars(stem.data(), stem.data() + stem.size(), number);
@@ -54,10 +52,10 @@ std::vector<std::uint32_t> list_segments(const std::string& directory) {
   return out;
 }
 
-std::string encode_block(const google::protobuf::MessageLite& message) {
+std::string encode_block(const google::protobuf::MessageLite& message, const SegmentKind& kind) {
   const std::string raw = message.SerializeAsString();
   std::string stored(ZSTD_compressBound(raw.size()), '\0');
-  const std::size_t size = ZSTD_compress(stored.data(), stored.size(), raw.data(), raw.size(), kLevel);
+  const std::size_t size = ZSTD_compress(stored.data(), stored.size(), raw.data(), raw.size(), kind.level);
   WALIGN_CHECK(ZSTD_isError(size) == 0);
   stored.resize(size);
   std::string out;
@@ -67,13 +65,14 @@ std::string encode_block(const google::protobuf::MessageLite& message) {
   return out + stored;
 }
 
-BlockReader::BlockReader(const std::string& path) : file_(path, O_RDONLY), size_(file_.size()) {
-  const std::string magic = file_.read(0, kCaptureMagic.size());
-  if (kCaptureMagic.substr(0, magic.size()) != magic) {
-    throw Error(ErrorKind::storage, cat(path, " is not a segment of a capture that this walign knows"),
+BlockReader::BlockReader(const std::string& path, const SegmentKind& kind)
+    : kind_(kind), file_(path, O_RDONLY), size_(file_.size()) {
+  const std::string magic = file_.read(0, kind.magic.size());
+  if (kind.magic.substr(0, magic.size()) != magic) {
+    throw Error(ErrorKind::storage, cat(path, " is not a segment of ", kind.owner, " that this walign knows"),
                 "its first 8 bytes are others: it is damaged, or was made by a newer walign");
   }
-  if (magic.size() < kCaptureMagic.size()) {
+  if (magic.size() < kind.magic.size()) {
     torn_ = cat(path, " ends inside its first 8 bytes");
   } else {
     offset_ = magic.size();
@@ -86,10 +85,7 @@ bool BlockReader::cut_short(const std::string& what) {
 }
 
 void BlockReader::damaged(const std::string& what) const {
-  throw Error(
-      ErrorKind::storage, cat(file_.path(), ", block at offset ", offset_, ": ", what),
-      "the file was damaged after it was written: take it from a backup, or capture again; segments before "
-      "it can be read");
+  throw Error(ErrorKind::storage, cat(file_.path(), ", block at offset ", offset_, ": ", what), kind_.remedy);
 }
 
 std::string BlockReader::payload(std::uint32_t raw, const std::string& stored) const {
@@ -117,7 +113,7 @@ bool BlockReader::next(google::protobuf::MessageLite& message) {
     if (offset_ + kHeadBytes + stored == size_) return cut_short("its last block has another checksum");
     damaged("its checksum is another");
   }
-  if (!message.ParseFromString(payload(raw, bytes))) damaged("it is no message of a capture");
+  if (!message.ParseFromString(payload(raw, bytes))) damaged(cat("it is no message of ", kind_.owner));
   offset_ += kHeadBytes + stored;
   return true;
 }

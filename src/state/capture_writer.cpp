@@ -34,7 +34,7 @@ class Writer final : public CaptureWriter {
     header_.set_began_at_us(Clock::system().unix_micros());
     file_ = std::make_unique<File>(segment_path(directory_, segment), O_WRONLY | O_CREAT | O_EXCL | O_APPEND,
                                    0600);
-    const std::string beginning = cat(kCaptureMagic, encode_block(header_));
+    const std::string beginning = cat(kCaptureSegments.magic, encode_block(header_));
     file_->write(beginning);
     written_ = static_cast<std::int64_t>(beginning.size());
     file_->sync();

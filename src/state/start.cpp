@@ -200,22 +200,60 @@ Start begin(const StartFacts& facts) {
 
 // ------------------------------------------------------------------------------------------ going on
 
-// The target went back in time. As long as the slot was not told to move on, it still has the rest.
-void check_target_not_behind_store(const StartFacts& facts) {
+// Nothing to be found in it leads across a change of sides: the journal is emptied then.
+bool may_go_back(const StartFacts& facts) {
+  if (!facts.store) return false;
+  const std::string& phase = facts.store->phase;
+  return phase == "new" || phase == "backfilling" || phase == "streaming";
+}
+
+// All that lies between the target's position and the journal's end is there, and the slot has what follows.
+bool journal_reaches(const StartFacts& facts) {
   const Lsn position = facts.target->position;
-  if (!facts.store || facts.store->durable <= position) return;
+  return facts.journal && may_go_back(facts) && facts.journal->from <= position &&
+         position <= facts.journal->to && facts.slot && facts.slot->confirmed_flush.valid() &&
+         facts.slot->confirmed_flush <= facts.journal->to;
+}
+
+bool target_is_behind_store(const StartFacts& facts) {
+  return facts.store && facts.store->durable > facts.target->position;
+}
+
+// For a refusal: why not from the journal.
+std::string journal_text(const StartFacts& facts) {
+  if (!facts.journal) return "; the journal is empty";
+  if (!facts.store) return "; whose its journal is, the state directory does not say";
+  if (!may_go_back(facts)) return cat("; the sides are being changed (phase ", facts.store->phase, ")");
+  const JournalFacts& journal = *facts.journal;
+  const bool has = journal.from <= facts.target->position && facts.target->position <= journal.to;
+  return cat("; the journal goes from ", journal.from, " to ", journal.to,
+             has ? ", and the slot does not go on there" : "");
+}
+
+std::string older_backup(const StartFacts& facts) {
+  if (!facts.journal || !may_go_back(facts)) return begin_again(facts);
+  return cat(
+      "restore the target to a position that the journal has (`walign checkpoints list` shows them; journal: "
+      "{keep, keep_for} says how much is kept), or ",
+      begin_again(facts));
+}
+
+// The target went back in time, further than the journal helps. As long as the slot was not told to move on, it still
+// has the rest.
+[[noreturn]] void refuse_behind_store(const StartFacts& facts) {
+  const Lsn position = facts.target->position;
   const bool slot_reaches = facts.slot && facts.slot->confirmed_flush.valid() &&
                             facts.slot->confirmed_flush <= position && facts.slot->wal_status != "lost";
   refuse(cat("the target went back in time: it is at ", position, ", and was at ", facts.store->durable,
-             " when the state directory was last written"),
+             " when the state directory was last written", journal_text(facts)),
          slot_reaches ? cat("was it restored or failed over? The slot still has all since ",
                             facts.slot->confirmed_flush, ": if you trust the target as it was at ", position,
                             ", move the state directory away and start again; otherwise ", begin_again(facts))
-                      : begin_again(facts),
+                      : older_backup(facts),
          position);
 }
 
-void check_slot_reaches(const StartFacts& facts) {
+void check_slot_is_whole(const StartFacts& facts) {
   const Lsn position = facts.target->position;
   if (!facts.slot) {
     refuse(cat("slot ", facts.slot_name, " is gone from the source, and with it what came after ", position),
@@ -223,25 +261,58 @@ void check_slot_reaches(const StartFacts& facts) {
   }
   check_slot_kind(facts, begin_again(facts));
   check_not_lost(facts, begin_again(facts));
-  if (facts.slot->confirmed_flush > position) {
-    refuse(cat("slot ", facts.slot_name, " has moved on to ", facts.slot->confirmed_flush,
-               ", the target is at ", position, ": the source would silently leave out what lies between"),
-           begin_again(facts), position);
-  }
+}
+
+void check_slot_reaches(const StartFacts& facts) {
+  const Lsn position = facts.target->position;
+  if (facts.slot->confirmed_flush <= position) return;
+  refuse(
+      cat("slot ", facts.slot_name, " has moved on to ", facts.slot->confirmed_flush, ", the target is at ",
+          position, ": the source would silently leave out what lies between", journal_text(facts)),
+      older_backup(facts), position);
 }
 
 void check_source_reaches(const StartFacts& facts) {
   const Lsn position = facts.target->position;
-  if (!facts.source_flushed.valid() || facts.source_flushed >= position) return;
-  refuse(cat("the source went back in time: its WAL ends at ", facts.source_flushed,
-             ", the target has it up to ", position),
+  const Lsn known = facts.journal ? std::max(position, facts.journal->to) : position;
+  if (!facts.source_flushed.valid() || facts.source_flushed >= known) return;
+  refuse(cat("the source went back in time: its WAL ends at ", facts.source_flushed, ", the ",
+             known == position ? "target" : "journal", " has it up to ", known),
          begin_again(facts), position);
+}
+
+// Where the journal and the slot meet.
+void find_stream_from(const StartFacts& facts, bool from_journal, Start& start) {
+  start.stream_from = start.from;
+  if (from_journal) {
+    start.stream_from = facts.journal->to;
+    return;
+  }
+  // What the journal lacks must still be in the slot, or it would have a hole.
+  start.begin_journal = !facts.journal || facts.slot->confirmed_flush > facts.journal->to;
+  if (!start.begin_journal) start.stream_from = std::min(start.from, facts.journal->to);
+}
+
+std::string resume_note(const StartFacts& facts, const Start& start) {
+  const Lsn durable = facts.store ? facts.store->durable : Lsn();
+  const std::string store_at =
+      durable.valid() ? cat("the state directory is at ", durable) : "the state directory is new";
+  if (start.stream_from > start.from) {
+    return cat("the target went back in time: it is at ", start.from, ", ", store_at,
+               "; it is caught up from the journal, which goes to ", start.stream_from);
+  }
+  const std::string note = slot_note(facts);
+  return start.rebuild_store && note.empty() ? cat(store_at, ", the target at ", start.from) : note;
 }
 
 Start resume(const StartFacts& facts) {
   const Lsn position = facts.target->position;
-  check_target_not_behind_store(facts);
-  check_slot_reaches(facts);
+  const bool behind = target_is_behind_store(facts);
+  const bool reaches = journal_reaches(facts);
+  if (behind && !reaches) refuse_behind_store(facts);
+  check_slot_is_whole(facts);
+  const bool from_journal = behind || (reaches && facts.slot->confirmed_flush > position);
+  if (!from_journal) check_slot_reaches(facts);
   check_source_reaches(facts);
   check_not_read(facts);
   // Somebody began to make a slot of this name: ours had a position before the target's row had one.
@@ -253,14 +324,11 @@ Start resume(const StartFacts& facts) {
   Start start;
   start.action = Start::Action::resume;
   start.from = position;
+  find_stream_from(facts, from_journal, start);
+  start.rewound = behind;
   start.mapping_changed = facts.mapping_hash != facts.target->mapping_hash;
-  start.note = slot_note(facts);
-  const Lsn durable = facts.store ? facts.store->durable : Lsn();
-  start.rebuild_store = durable != position;
-  if (start.rebuild_store && start.note.empty()) {
-    start.note = durable.valid() ? cat("the state directory is at ", durable, ", the target at ", position)
-                                 : cat("the state directory is new, the target is at ", position);
-  }
+  start.rebuild_store = !facts.store || facts.store->durable != position;
+  start.note = resume_note(facts, start);
   return start;
 }
 

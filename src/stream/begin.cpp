@@ -9,24 +9,14 @@ namespace {
 
 constexpr auto kSlotTimeout = std::chrono::minutes(10);
 
-void refuse_failures(const Prepared& prepared) {
-  std::string list;
-  for (const auto& f : prepared.findings) {
-    if (f.level != mapping::Finding::Level::fail) continue;
-    list += cat("\n  ", f.subject, ": ", f.what, "\n    remedy: ", f.remedy);
-  }
-  if (list.empty()) return;
-  throw Error(ErrorKind::precondition, cat("the checks before a start failed:", list),
-              "mend these and run again; `walign preflight` shows every check; nothing was changed");
-}
-
 class Beginning {
  public:
   Beginning(const config::Config& config, OldRows old_rows, state::Store& store, pg::Connection& source,
-            pg::Connection& target, Made& made)
+            pg::Connection& target, Made& made, std::optional<state::JournalFacts> journal)
       : config_(config),
         old_rows_(old_rows),
         store_(store),
+        journal_(journal),
         source_(source),
         target_(target),
         made_(made),
@@ -37,7 +27,7 @@ class Beginning {
     begun_.prepared = prepare_with(config_, source_, target_, old_rows_ == OldRows::copied);
     refuse_failures(begun_.prepared);
     hash_ = mapping::mapping_hash(begun_.prepared.routes);
-    const auto start = state::decide_start(facts());
+    const auto& start = begun_.start = state::decide_start(facts());
     if (!start.note.empty()) obs::warn(start.note);
     switch (start.action) {
       case state::Start::Action::create: create(false); break;
@@ -72,8 +62,10 @@ class Beginning {
     }
     if (auto identity = store_.identity()) {
       const auto newest = store_.newest_checkpoint();
-      f.store = state::StoreFacts{std::move(*identity), Lsn(newest ? newest->durable_lsn() : 0)};
+      f.store =
+          state::StoreFacts{std::move(*identity), Lsn(newest ? newest->durable_lsn() : 0), store_.phase()};
     }
+    f.journal = journal_;
     return f;
   }
 
@@ -250,6 +242,7 @@ class Beginning {
   void resume(const state::Start& start) {
     apply::install_schema(target_);
     begun_.mapping_changed = start.mapping_changed;
+    if (start.rewound) store_.forget_after(start.from);
     // Before the publications have the tables that were added.
     if (old_rows_ == OldRows::copied) refuse_existing_rows(config_, begun_.prepared.routes, target_);
     if (start.mapping_changed) {
@@ -276,6 +269,7 @@ class Beginning {
   const config::Config& config_;
   const OldRows old_rows_;
   state::Store& store_;
+  const std::optional<state::JournalFacts> journal_;
   pg::Connection& source_;
   pg::Connection& target_;
   Made& made_;
@@ -287,9 +281,20 @@ class Beginning {
 
 }  // namespace
 
+void refuse_failures(const Prepared& prepared) {
+  std::string list;
+  for (const auto& f : prepared.findings) {
+    if (f.level != mapping::Finding::Level::fail) continue;
+    list += cat("\n  ", f.subject, ": ", f.what, "\n    remedy: ", f.remedy);
+  }
+  if (list.empty()) return;
+  throw Error(ErrorKind::precondition, cat("the checks before a start failed:", list),
+              "mend these and run again; `walign preflight` shows every check; nothing was changed");
+}
+
 Begun begin(const config::Config& config, OldRows old_rows, state::Store& store, pg::Connection& source,
-            pg::Connection& target, Made& made) {
-  return Beginning(config, old_rows, store, source, target, made).begin();
+            pg::Connection& target, Made& made, std::optional<state::JournalFacts> journal) {
+  return Beginning(config, old_rows, store, source, target, made, journal).begin();
 }
 
 }  // namespace walign::stream

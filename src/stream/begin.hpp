@@ -19,6 +19,7 @@ struct Made {
 
 struct Begun {
   Prepared prepared;
+  state::Start start;
   bool mapping_changed = false;
   Snapshot birth;  // of the slot's consistent point; empty (xmax 0) where the slot was brought
 };
@@ -31,8 +32,11 @@ enum class OldRows {
 };
 
 // Throws Error(precondition) with every failed check, or what hinders the start; Error(transient) while another
-// program is at it. `made` is remembered between attempts.
+// program is at it. `made` is remembered between attempts. `journal`: what it has, if anything.
 Begun begin(const config::Config& config, OldRows old_rows, state::Store& store, pg::Connection& source,
-            pg::Connection& target, Made& made);
+            pg::Connection& target, Made& made, std::optional<state::JournalFacts> journal = std::nullopt);
+
+// Throws Error(precondition) with the findings that fail, if there are any.
+void refuse_failures(const Prepared& prepared);
 
 }  // namespace walign::stream

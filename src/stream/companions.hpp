@@ -59,6 +59,9 @@ class Companions {
   void committed(Lsn position, Lsn reached, std::optional<Xid> next) {
     for (auto* c : all_) c->committed(position, reached, next);
   }
+  void listening(bool listens) {
+    for (auto* c : all_) c->listening(listens);
+  }
   void equal(Lsn at) {
     for (auto* c : all_) c->equal(at);
   }

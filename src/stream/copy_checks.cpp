@@ -29,8 +29,8 @@ bool has_rows(const mapping::Route& route, pg::Connection& target) {
 }
 
 constexpr const char* kHowToGoOn =
-    "empty the table, or let existing_rows: empty do it; or, if these are the source's rows that you brought "
-    "yourself, start with --no-backfill";
+    "empty the table, or let existing_rows: empty do it; or let existing_rows: adopt compare its rows; or, "
+    "if these are the source's rows that you brought yourself, start with --no-backfill";
 
 class Checking {
  public:
@@ -161,15 +161,36 @@ class Checking {
           add(Finding::Level::warn, table,
               "already has rows on the target: `walign run` will refuse to copy into it", kHowToGoOn);
           break;
-        case config::ExistingRows::adopt:
-          add(Finding::Level::fail, table,
-              "already has rows on the target, and existing_rows: adopt, which would compare them and mend "
-              "what differs, is not there in this version",
-              kHowToGoOn);
-          break;
+        case config::ExistingRows::adopt: check_may_be_adopted(*route); break;
         case config::ExistingRows::empty: check_may_be_emptied(*route); break;
       }
     }
+  }
+
+  void check_may_be_adopted(const mapping::Route& route) {
+    const std::string table = route.target.to_string();
+    if (route.key.empty()) {
+      add(Finding::Level::fail, table,
+          "has rows on the target and no key by which they could be compared (existing_rows: adopt)",
+          cat("give ", table, " a primary key, made of the replica identity of ", route.source.to_string(),
+              ", and name it with key: where it is not found; or empty the table"));
+      return;
+    }
+    if (!mapping::truncate_sql(route, false)) {
+      add(Finding::Level::fail, table,
+          cat("has rows on the target, and which of them are those of ", route.source.to_string(),
+              " cannot be told, so existing_rows: adopt cannot compare them"),
+          "give each of the rules that lead to it a target_where:, or empty the table");
+      return;
+    }
+    const auto others = referring_from_outside(route);
+    std::string what =
+        cat("already has rows on the target: `walign run` will make ",
+            route.target_where ? cat("those WHERE ", *route.target_where) : std::string("them"),
+            " what the source has, and DELETE those that it has not (existing_rows: adopt)");
+    if (!others.empty())
+      what += cat("; ", join(others, ", "), " may refer to some by a foreign key, which is not checked");
+    add(Finding::Level::warn, table, what, "existing_rows: refuse keeps them");
   }
 
   void check_may_be_emptied(const mapping::Route& route) {
@@ -223,7 +244,8 @@ class Checking {
     const bool needed = std::any_of(left_.begin(), left_.end(), [&](const mapping::Route* route) {
       const auto& target = p_.target_catalog.at({route->target.schema, route->target.name});
       const auto way = mapping::copy_way(*route, source_table(route->source), target);
-      return !way.piped || way.at_aligned_moment;
+      if (!way.piped || way.at_aligned_moment) return true;
+      return config_.existing_rows == config::ExistingRows::adopt && has_rows(*route, target_);
     });
     const auto may =
         target_.exec("SELECT pg_catalog.has_database_privilege(pg_catalog.current_database(), 'TEMPORARY')");
@@ -292,7 +314,7 @@ void check_copy(const CopyChecks& checks, mapping::Findings& findings) { Checkin
 
 void refuse_existing_rows(const config::Config& config, const std::vector<mapping::Route>& routes,
                           pg::Connection& target) {
-  if (config.existing_rows == config::ExistingRows::empty) return;
+  if (config.existing_rows != config::ExistingRows::refuse) return;
   const auto begun = read_begun(config, target);
   for (const auto& route : routes) {
     if (begun.contains(route.label()) || !has_rows(route, target)) continue;
@@ -308,9 +330,6 @@ mapping::Findings settings_without_effect(const config::Config& config) {
                    cat("is accepted but not acted on in this version: ", instead),
                    cat("take ", setting, " out of ", config.file)});
   };
-  if (config.existing_rows == config::ExistingRows::adopt) {
-    warn("existing_rows: adopt", "a target table with rows is refused");
-  }
   if (config.schema_change != config::SchemaChange::stop) {
     warn("schema_change", "a change of a mapped table's columns stops the stream");
   }

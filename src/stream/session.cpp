@@ -54,14 +54,18 @@ void Session::connect() {
   const auto& config = options_.config;
   source_sql_ =
       std::make_unique<pg::Connection>(connection_options(config, config.source, "control", options_.stop));
+  if (!carried_.journal) carried_.journal = std::make_unique<Journalling>(config, options_.metrics);
   Snapshot birth;
+  state::Start start;
   pg::Connection target(connection_options(config, config.target, "control", options_.stop));
   {
     const auto old_rows = options_.no_backfill              ? OldRows::brought
                           : companions_.copier() != nullptr ? OldRows::copied
                                                             : OldRows::refused;
-    auto begun = begin(config, old_rows, store_, *source_sql_, target, carried_.made);
+    auto begun =
+        begin(config, old_rows, store_, *source_sql_, target, carried_.made, carried_.journal->facts());
     prepared_ = std::move(begun.prepared);
+    start = begun.start;
     birth = begun.birth;
   }
   apply::Options apply;
@@ -74,7 +78,7 @@ void Session::connect() {
   apply.ignored_relations = carried_.ignored_relations;
   applier_ = std::make_unique<apply::Applier>(std::move(apply), prepared_.routes);
   applier_->be_careful_at(carried_.careful_at);
-  if (options_.turn != nullptr) options_.turn->begin(target);
+  if (options_.turn != nullptr) options_.turn->begin(target, prepared_, companions_.copier() != nullptr);
   note_progress();  // a commit whose answer was lost counts
   if (!applier_->replica_role()) {
     obs::warn("triggers and foreign keys of the target fire: changes are applied in strict source order");
@@ -93,7 +97,8 @@ void Session::connect() {
   slot.from = applier_->position();
   slot.spill_directory = config.state;
   slot.spill_above_bytes = static_cast<std::size_t>(config.apply.spill_above_bytes);
-  source_ = source::open_slot(slot);
+  source_ = carried_.journal->open(*store_.identity(), start, applier_->position(), slot);
+  companions_.listening(told_listening_ = listening());
   companions_.start(
       {&config, &prepared_, applier_->epoch(), birth, applier_->position(), &store_, options_.metrics});
   find_end();
@@ -116,6 +121,7 @@ void Session::find_end() {
 void Session::loop() {
   if (ends_at(carried_.until, applier_->reached())) return;
   while (!options_.stop->raised()) {
+    tell_listening();
     const bool between = !applier_->pending() && !applier_->in_transaction();
     if (between) board_.carry_out(*applier_);
     if (between && !may_go_on()) {
@@ -144,11 +150,13 @@ void Session::loop() {
 bool Session::take(source::Item item) {
   if (const auto* progress = std::get_if<source::Progress>(&item)) {
     progress_ = std::max(progress_, progress->lsn);
+    carried_.journal->passed(progress->lsn);
     if (!ends_at(carried_.until, progress_)) return true;
     flush();
     return false;
   }
   auto& part = std::get<event::TransactionPart>(item);
+  listening() ? carried_.journal->clear() : carried_.journal->take(part);
   // What ends at or below the position begins below it, and what begins at it is new: records do not overlap.
   if (part.commit_lsn() < applier_->reached()) return true;
   if (part.first() && ends_before(carried_.until, part.commit_lsn(), part.tx().commit_time_us())) {
@@ -181,6 +189,7 @@ void Session::gather(event::TransactionPart part) {
 // ---------------------------------------------------------------------------------------- whose turn it is
 
 void Session::pass_over(event::TransactionPart part, Turn::Heard heard) {
+  carried_.journal->clear();
   if (!part.last()) return;
   const Lsn end = part.end_lsn();
   if (!heard.extra.empty()) {
@@ -193,6 +202,11 @@ void Session::pass_over(event::TransactionPart part, Turn::Heard heard) {
   }
   progress_ = std::max(progress_, end);
   if (heard.equal) companions_.equal(end);
+  if (heard.begin_again) throw BeginAgain();
+}
+
+void Session::tell_listening() {
+  if (listening() != told_listening_) companions_.listening(told_listening_ = listening());
 }
 
 bool Session::may_go_on() {
@@ -201,7 +215,7 @@ bool Session::may_go_on() {
   if (std::exchange(halted_, halted) && !halted) {
     pg::Connection target(
         connection_options(options_.config, options_.config.target, "control", options_.stop));
-    options_.turn->begin(target);
+    options_.turn->begin(target, prepared_, companions_.copier() != nullptr);
   }
   return !halted;
 }
@@ -344,7 +358,8 @@ void Session::housekeeping(bool force) {
   // A busy target flushes by itself; a quiet one is made to.
   applier_->poll_durable(force || last_housekeeping_ - last_flush_ > std::chrono::seconds(1));
   if (applier_->durable() > saved_) checkpoint();
-  source_->acknowledge(saved_);
+  source_->acknowledge(carried_.journal->acknowledgeable(saved_));
+  carried_.journal->trim(saved_);
   publish();
   if (last_housekeeping_ - last_watched_ < kCatalogWatch) return;
   require_still_published(options_.config, prepared_, *source_sql_);
@@ -390,6 +405,7 @@ void Session::checkpoint() {
     entry->set_dropped(its.dropped);
     entry->set_dead_letters(its.dead_letters);
   }
+  carried_.journal->sync();
   store_.put_checkpoint(record);
   saved_ = durable;
 }
@@ -403,7 +419,7 @@ void Session::finish() {
   }
   applier_->poll_durable(true);
   if (applier_->durable() > saved_) checkpoint();
-  source_->acknowledge(std::min(saved_, source_->received()));
+  source_->acknowledge(std::min(carried_.journal->acknowledgeable(saved_), source_->received()));
   source_->settle();
   publish();
   board_.update([](Status& s) { s.connected = false; });

@@ -7,6 +7,7 @@
 #include "begin.hpp"
 #include "board.hpp"
 #include "companions.hpp"
+#include "journalling.hpp"
 #include "policy.hpp"
 
 namespace walign::stream {
@@ -20,7 +21,11 @@ struct Carried {
   std::set<pg::Oid> asked_relations;  // the catalogs were read again for these
   Lsn position;                       // the target's, as the last session found or left it
   bool made_progress = false;         // the target's position moved since the last failure
+  std::unique_ptr<Journalling> journal;
 };
+
+// Thrown where the next session must know something new; nothing is wrong.
+struct BeginAgain {};
 
 class Session {
  public:
@@ -28,7 +33,7 @@ class Session {
   Session(const Options& options, state::Store& store, Board& board, Carried& carried, const Interrupt& hard);
 
   // Returns when `until` is reached or `soft` is raised, after everything applied is durable, saved and
-  // acknowledged. Throws Error, apply::ReadAgain, apply::UnknownRelation.
+  // acknowledged. Throws Error, BeginAgain, apply::ReadAgain, apply::UnknownRelation.
   void run();
 
  private:
@@ -77,7 +82,9 @@ class Session {
   std::unique_ptr<pg::Connection> source_sql_;
   std::unique_ptr<apply::Applier> applier_;
   std::unique_ptr<source::Source> source_;
-  Snapshot gate_;          // made after the newest transaction that was taken was received
+  Snapshot gate_;  // made after the newest transaction that was taken was received
+  void tell_listening();
+  bool told_listening_ = false;
   bool halted_ = false;    // by the turn
   Lsn progress_;           // of keepalives and what was passed over: everything below was delivered
   Lsn saved_;              // newest checkpoint

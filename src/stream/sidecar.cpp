@@ -258,6 +258,8 @@ struct Sidecar::Impl {
     try {
       Session(options, *store, board, carried, hard).run();
       return true;
+    } catch (const BeginAgain&) {
+      obs::info("beginning again, with tables to copy");
     } catch (const apply::ReadAgain& again) {
       read_again(again);
     } catch (const apply::UnknownRelation& relation) {

@@ -126,6 +126,7 @@ void Verification::end_worker() {
   }
   if (cancel_) cancel_->raise();
   if (worker_.joinable()) worker_.join();
+  disconnect();  // they wait with the interrupt that was raised
   active_ = false;
 }
 

@@ -149,9 +149,23 @@ void Verification::hand_over_repairs() {
 void Verification::equal(Lsn at) {
   const std::lock_guard lock(mutex_);
   ++generation_;
-  for (auto& table : tables_) table->known_equal(at);
+  for (auto& table : tables_) {
+    // What was written to it on the other side did not come back.
+    if (table->plan.route->one_way) {
+      table->mark_whole();
+    } else {
+      table->known_equal(at);
+    }
+  }
   taken_ = std::max(taken_, at);
   if (store_ != nullptr) write_dirty(at);
+}
+
+void Verification::listening(bool listens) {
+  const std::lock_guard lock(mutex_);
+  listening_ = listens;
+  let_go_ = let_go_ || listens;
+  changed_.notify_all();
 }
 
 Lsn Verification::awaited() const {

@@ -58,6 +58,7 @@ class Verification final : public Verifier {
   void wait(std::chrono::milliseconds timeout) override;
   void check() override {}
   void equal(Lsn at) override;
+  void listening(bool listens) override;
   void report(stream::Status& status) const override;
   void pause(bool /*paused*/) override {}
   void lag(std::int64_t /*bytes*/) override {}
@@ -118,6 +119,7 @@ class Verification final : public Verifier {
   bool wait_until_open(Table& table);
   void wait_until_flushed(Lsn fence);
   bool wait_until_decided();
+  void wait_until_applied();  // the stream's transactions, again
   void waits_for(std::uint64_t id, Table& table, const std::string& what);
   [[nodiscard]] bool is_complete(const Table& table);
   void sleep(std::chrono::milliseconds time) const { cancel_->sleep_for(time); }
@@ -148,7 +150,8 @@ class Verification final : public Verifier {
   std::optional<Meeting> meeting_;
   Table* meeting_table_ = nullptr;
   bool holds_locks_ = false;  // of the table that meets
-  bool let_go_ = false;       // a TRUNCATE waits for them
+  bool let_go_ = false;       // a TRUNCATE waits for them, or the stream does not apply any more
+  bool listening_ = false;    // the stream applies nothing: there is no moment to meet at
   std::exception_ptr open_failed_;
   std::uint64_t open_generation_ = 0;
   Unseen unseen_;

@@ -56,6 +56,10 @@ bool Verification::next_job(std::uint64_t& id) {
   Lock lock(mutex_);
   for (;;) {
     if (stopping_) return false;
+    if (listening_) {
+      changed_.wait(lock, [&] { return stopping_ || !listening_; });
+      continue;
+    }
     const auto found = std::find_if(jobs_.begin(), jobs_.end(), [](const Job& j) { return !j.report.done; });
     if (found != jobs_.end()) {
       id = found->id;
@@ -210,9 +214,15 @@ void Verification::wait_until_flushed(Lsn fence) {
 
 bool Verification::wait_until_decided() {
   Lock lock(mutex_);
-  changed_.wait(lock, [&] { return stopping_ || meeting_->decided(reached_); });
+  changed_.wait(lock, [&] { return stopping_ || listening_ || meeting_->decided(reached_); });
   if (stopping_) throw Error(ErrorKind::interrupted, "interrupted", "it goes on with the next session");
-  return meeting_->counts(reached_);
+  return meeting_->decided(reached_) && meeting_->counts(reached_);
+}
+
+void Verification::wait_until_applied() {
+  Lock lock(mutex_);
+  changed_.wait(lock, [&] { return stopping_ || !listening_; });
+  if (stopping_) throw Error(ErrorKind::interrupted, "interrupted", "it goes on with the next session");
 }
 
 std::uint64_t Verification::meet(std::uint64_t id, Table& table, const std::function<void()>& body) {
@@ -238,6 +248,7 @@ std::uint64_t Verification::meet(std::uint64_t id, Table& table, const std::func
   for (int tries = 0;; ++tries) {
     cancel_->throw_if_raised();
     if (tries > 0) sleep(std::chrono::milliseconds(std::min(10 * tries, 200)));
+    wait_until_applied();
     const End end{*this};
     bool compared = false;
     {
@@ -245,7 +256,7 @@ std::uint64_t Verification::meet(std::uint64_t id, Table& table, const std::func
         const std::lock_guard lock(mutex_);
         meeting_table_ = &table;
         holds_locks_ = true;
-        let_go_ = false;
+        let_go_ = listening_;
       }
       const LetGo let_go{*this};
       try {

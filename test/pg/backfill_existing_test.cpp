@@ -91,25 +91,6 @@ TEST_CASE("existing_rows: empty is refused where rows are not told apart, or oth
                              "current_database()") == 0);
 }
 
-TEST_CASE("existing_rows: adopt is refused with what to do instead, and only where there are rows") {
-  Filled filled("adopt");
-  Migration& m = filled.m;
-  {
-    Copying run(m);
-    const auto error = run.wait();
-    REQUIRE(error);
-    CHECK(error->kind() == ErrorKind::precondition);
-    CHECK(has(error->message(), "existing_rows: adopt"));
-    CHECK(has(error->message(), "existing_rows: empty"));
-    CHECK(has(error->message(), "--no-backfill"));
-  }
-  CHECK(m.target.scalar<int>("SELECT count(*)::int FROM t WHERE v = 'mine'") == 4001);
-  m.target.exec("TRUNCATE t");
-  Copying run(m);
-  run.wait_until_copied();
-  CHECK(m.equal("t"));
-}
-
 TEST_CASE("a start that an added table's rows refuse has changed nothing") {
   Filled filled("refuse");
   Migration& m = filled.m;

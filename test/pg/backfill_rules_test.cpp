@@ -66,8 +66,14 @@ struct Stalled {
 };
 
 // Commits around the making of a slot, which waits, in turns, for those that are running: each hanging commit begins
-// while it waits for the one before, until there is one that it does not wait for. That one is in the WAL before the
-// slot's consistent point, and is not visible yet.
+// while it waits for the one before, until the slot has its consistent point. The last one is in the WAL before that
+// point, so no stream brings it, and it is not visible yet.
+//
+// For a slot that is made alone (pg_create_logical_replication_slot) the server is done then: only rule 2 is between
+// this commit and its loss. Where the slot is made with a snapshot, as walign makes its own, the commit is inside the
+// snapshot, and the server does not answer before it is finished (15.20 waits in SnapBuildInitialSnapshot, on the
+// transaction's lock, which is let go after the commit has become visible). So there rule 2 is not alone, and a test
+// cannot take it away and fail; it stays, since nothing that is documented says that every server waits.
 class Birth {
  public:
   explicit Birth(Stalled& stalled) : stalled_(stalled), first_(connect()) {
@@ -84,10 +90,13 @@ class Birth {
                                                               " - 4900;"
                                                               "INSERT INTO t VALUES (" +
                                                               id + ", 'late'); COMMIT"));
+      last_commit_ = *Lsn::parse(stalled_.m.source.scalar("SELECT pg_current_wal_flush_lsn()::text"));
       release_the_one_before();
       xid_ = stalled_.m.source.scalar("SELECT backend_xid::text FROM pg_stat_activity WHERE pid = $1",
                                       {std::to_string(sessions_.back()->backend_pid())});
-      if (!wait_for_slot()) return;
+      if (wait_for_slot()) continue;
+      REQUIRE(*consistent_point() >= last_commit_);
+      return;
     }
     FAIL("the slot waits for every commit");
   }
@@ -101,18 +110,22 @@ class Birth {
     stalled_.m.source.exec("SELECT pg_cancel_backend(" + std::to_string(before->backend_pid()) + ")");
     hanging_[hanging_.size() - 2].finish();
   }
-  // True: it waits for the transaction that is in its way; false: it is made.
+  [[nodiscard]] std::optional<Lsn> consistent_point() const {
+    return Lsn::parse(stalled_.m.source.scalar(
+        "SELECT coalesce(max(confirmed_flush_lsn)::text, '') FROM pg_replication_slots"));
+  }
+  // True: it waits for the transaction that is in the way of its consistent point; false: it has that.
   bool wait_for_slot() {
     bool waits = false;
     REQUIRE(eventually([&] {
-      auto& db = stalled_.m.source;
-      waits = db.scalar<bool>(
+      // Once it has its point, it may still wait for the same transaction before it answers.
+      const bool waiting = stalled_.m.source.scalar<bool>(
           "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND locktype = 'transactionid' AND "
           "transactionid::text = $1)",
           {xid_});
-      return waits ||
-             db.scalar<bool>(
-                 "SELECT EXISTS (SELECT FROM pg_replication_slots WHERE confirmed_flush_lsn IS NOT NULL)");
+      const bool made = consistent_point().has_value();
+      waits = waiting && !made;
+      return waits || made;
     }));
     return waits;
   }
@@ -121,6 +134,7 @@ class Birth {
   std::vector<std::unique_ptr<Sql>> sessions_;
   std::vector<Hanging> hanging_;
   std::string xid_;
+  Lsn last_commit_;
 };
 
 }  // namespace
@@ -175,8 +189,7 @@ TEST_CASE("a transaction that commits before the slot begins and becomes visible
   Birth birth(s);
   Copying run(s.m);
   birth.go_through();
-  run.wait_until_streaming();
-  eventually([&] { return s.chunks() >= 10; }, 1500ms);  // long enough to go wrong
+  CHECK_FALSE(eventually([&] { return s.chunks() > 0; }, 1500ms));
   birth.answer();
   run.wait_until_copied();
   run.catch_up(s.m.source);
@@ -192,7 +205,7 @@ TEST_CASE("the same where the operator made the slot") {
   Sql maker(s.server.conninfo("app"));
   Hanging making(s.server, maker, "SELECT pg_create_logical_replication_slot('" + slot + "', 'pgoutput')");
   birth.go_through();
-  making.finish();
+  making.finish();  // while the commit still hangs
   Copying run(s.m);
   run.wait_until_streaming();
   CHECK_FALSE(eventually([&] { return s.chunks() > 0; }, 1500ms));

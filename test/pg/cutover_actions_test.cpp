@@ -140,13 +140,13 @@ TEST_CASE("sequences are read with the columns they serve, and set beyond both s
   for (const char* name : {"id", "big", "down"}) column(routes[0], name, name);
   routes[1].source = routes[1].target = {"public", "p"};
   column(routes[1], "id", "id");
-  const auto pairing =
-      pair_sequences(routes, read_sequences(*giver.giver, {{"public", "t"}, {"public", "p"}}),
-                     read_sequences(*taker.giver, {{"public", "u"}, {"public", "p"}}));
+  const auto there = [&] { return read_sequences(*giver.giver, {{"public", "t"}, {"public", "p"}}); };
+  const auto here = [&] { return read_sequences(*taker.giver, {{"public", "u"}, {"public", "p"}}); };
+  const auto pairing = pair_sequences(routes, there(), here());
   REQUIRE(pairing.pairs.size() == 4);
   REQUIRE(pairing.notes.size() == 1);
   CHECK(has(pairing.notes[0], "public.u.own"));
-  const auto set = set_sequences(*giver.giver, *taker.giver, pairing, routes, 1000);
+  const auto set = set_sequences(*taker.giver, pairing, there(), here(), 1000);
   const auto after = [&](const std::string& name) {
     return taker.admin.scalar<std::int64_t>("SELECT nextval('" + name + "')");
   };
@@ -164,7 +164,7 @@ TEST_CASE("sequences are read with the columns they serve, and set beyond both s
   CHECK(after("p_id_seq") == 1010);
   CHECK(after("u_own_seq") == 4);
   // Again, as after a crash: never backwards.
-  const auto again = set_sequences(*giver.giver, *taker.giver, pairing, routes, 0);
+  const auto again = set_sequences(*taker.giver, pairing, there(), here(), 0);
   for (const auto& s : again) CHECK(s.after == s.before);
   CHECK(after("\"New Ids\"") == 1502);
 }

@@ -12,14 +12,16 @@ namespace walign::test {
 
 class Sides {
  public:
-  explicit Sides(const Migration& m, const std::function<void(config::Config&)>& adjust = {}) {
+  // `step`: told of each step of a change as it ends, before the next one begins.
+  explicit Sides(const Migration& m, const std::function<void(config::Config&)>& adjust = {},
+                 std::function<void(const cutover::Progress&)> step = {}) {
     auto config = m.config();
     config.gates.stable_for = Millis(0);
     config.gates.oldest_transaction = Millis(60'000);
     config.verify.every = std::chrono::hours(1);
     if (adjust) adjust(config);
     migration_ = std::make_unique<cutover::Migration>(
-        cutover::Migration::Options{std::move(config), {}, false, &stop_, nullptr, {}});
+        cutover::Migration::Options{std::move(config), {}, false, &stop_, nullptr, std::move(step)});
     thread_ = std::thread([this] {
       try {
         migration_->run();
@@ -52,9 +54,13 @@ class Sides {
   // Every row of every table, compared; what differs is a failed CHECK.
   bool verified() {
     auto& verifier = migration_->verifier();
-    const auto report = verifier.await(verifier.begin({}), 60s);
+    const auto id = verifier.begin({});
+    eventually([&] { return verifier.result(id).done; }, 60s);
+    const auto report = verifier.result(id);
     for (const auto& t : report.tables) {
-      if (t.state != "done" || t.differences != 0) WARN(t.table + ": " + t.state + " " + t.error);
+      if (t.state == "done" && t.differences == 0) continue;
+      WARN(t.table + ": " + t.state + " " + t.error + ", the target is " +
+           status().sides.target.value_or("?"));
     }
     return report.clean();
   }

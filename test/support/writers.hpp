@@ -117,7 +117,7 @@ class Writers {
       } catch (const SqlError& error) {
         refused(error, write.id, sql);
       }
-      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      std::this_thread::sleep_for(std::chrono::milliseconds(8));  // a machine that is loaded keeps up
     }
   }
   void refused(const SqlError& error, std::int64_t id, std::unique_ptr<Sql>& sql) {

@@ -88,3 +88,22 @@ TEST_CASE("everything that was recorded has its lines") {
     CHECK(std::count(out.begin(), out.end(), '\n') > 100);
   }
 }
+
+TEST_CASE(
+    "what commits below a position has come when a transaction at it begins, or progress has reached it") {
+  event::Assembler assembler(1);  // a part for each change
+  std::vector<source::Item> parts;
+  for (const auto& bytes : {kBegin, kTable, wire::insert(1, {wire::text("1"), wire::text("a")}),
+                            wire::insert(1, {wire::text("2"), wire::text("b")}), kCommit}) {
+    auto taken = assembler.take(decode::decode(as_bytes(bytes)));
+    if (auto* part = std::get_if<event::TransactionPart>(&taken)) parts.emplace_back(std::move(*part));
+  }
+  REQUIRE(parts.size() > 1);
+  CHECK(cli::is_past(parts.front(), Lsn(0x100)));
+  CHECK(!cli::is_past(parts.front(), Lsn(0x101)));
+  CHECK(!cli::is_past(parts.back(), Lsn(0x100)));  // it has begun, so it ends
+  CHECK(cli::is_past(source::Progress{Lsn(0x100)}, Lsn(0x100)));
+  CHECK(!cli::is_past(source::Progress{Lsn(0xFF)}, Lsn(0x100)));
+  CHECK(!cli::is_past(parts.front(), Lsn()));
+  CHECK(!cli::is_past(source::Progress{Lsn(0x100)}, Lsn()));
+}

@@ -240,13 +240,18 @@ TEST_CASE("a migration's name is one that a slot can have") {
   const auto name = [](const std::string& text) {
     return problems_of("migration: '" + text + "'\nsource: host=a\ntarget: host=b\nstate: s\ntables: [t]");
   };
-  for (const std::string good : {"a", "0", "users-async_2", "a23456789012345678901234567890123456789_1"}) {
+  for (const std::string good : {"a", "0", "users-async_2", "a234567890123456789012345678901234567_1"}) {
     CHECK(name(good) == "none");
   }
   for (const std::string bad :
-       {"", "-a", "_a", "A", "a b", "a.b", "a234567890123456789012345678901234567890_2", "\xC3\xA9"}) {
+       {"", "-a", "_a", "A", "a b", "a.b", "a2345678901234567890123456789012345678_2", "\xC3\xA9"}) {
     CHECK(begins(name(bad), "t.yaml:1:12: migration is not a migration's name"));
   }
+  // What belongs to m itself is named so.
+  for (const std::string taken : {"m-reverse", "m_reverse", "m_inserts", "m-capture"}) {
+    CHECK(begins(name(taken), "t.yaml:1:12: migration would have the slot or the publication of another"));
+  }
+  for (const std::string good : {"reverse", "m-reversed", "mreverse"}) CHECK(name(good) == "none");
 }
 
 TEST_CASE("connection strings are checked for their form") {

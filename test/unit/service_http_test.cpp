@@ -43,6 +43,37 @@ TEST_CASE("the status page shows names as text, asks nothing of other hosts and 
   CHECK(!has(page, "://"));
 }
 
+TEST_CASE(
+    "the status page shows who takes writes, the way back, shut gates with what opens them, and the steps") {
+  Calls calls;
+  auto handlers = remembering(calls);
+  handlers.status = [] {
+    auto status = streaming_status();
+    status.phase = "cut_over";
+    status.direction = "reverse";
+    status.sides.source = "SEALED";
+    status.sides.target = "OPEN";
+    status.sides.rollback_ready = false;
+    status.sides.rollback_why = "the stream <stopped>";
+    status.sides.gates = {{"lag_bytes", "9 bytes", "at most 8 bytes", false},
+                          {"books", "balance", "balance", true}};
+    status.sides.blockers = {{42, "SELECT '<'"}};
+    status.sides.steps = {{"fencing", "done", 13.25, 2.5}};
+    status.sides.refused_ms = 84.5;
+    return status;
+  };
+  const HttpServer server("127.0.0.1:0", handlers);
+  const auto page = get(server, "/");
+  for (const char* part :
+       {"<td>the target (epoch 3)</td>", "no: the stream &lt;stopped&gt;", "<td>9 bytes</td>",
+        "wait until the stream has caught up", "pid 42: <code>SELECT '&lt;'</code>", "13.2 ms",
+        "<td>fencing</td>", "84.5 ms", "Target is at", "<p>Ready.</p>"}) {
+    INFO(part);
+    CHECK(has(page, part));
+  }
+  CHECK(!has(page, "<td>books</td>"));
+}
+
 TEST_CASE("/readyz is 503 with the reason while paused") {
   Calls calls;
   auto handlers = remembering(calls);

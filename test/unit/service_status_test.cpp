@@ -53,6 +53,7 @@ TEST_CASE("a status of which nothing is known yet has every field, null where it
   "running": true,
   "transactions": 0,
   "connected": false,
+  "listening": false,
   "paused": false,
   "last_error": null,
   "started_at": null
@@ -130,6 +131,7 @@ TEST_CASE("a status of which all is known says it, positions as PostgreSQL write
   "running": true,
   "transactions": 5,
   "connected": true,
+  "listening": false,
   "paused": false,
   "last_error": null,
   "started_at": "2023-11-14T22:13:20.000001Z"
@@ -167,7 +169,80 @@ TEST_CASE("ready means streaming, not paused, and within gates.max_lag") {
     CHECK(has(why_not_ready(status, 32).value_or(""), "not known"));
   }
   SECTION("another phase") {
-    status.phase = "new";
-    CHECK(has(why_not_ready(status, 32).value_or(""), "new"));
+    for (const char* phase : {"new", "backfilling", "finished", "removed"}) {
+      status.phase = phase;
+      CHECK(has(why_not_ready(status, 32).value_or(""), phase));
+    }
+  }
+  SECTION("either way, and while the sides change") {
+    for (const char* phase : {"streaming", "cutting_over", "cut_over", "rolling_back"}) {
+      status.phase = phase;
+      CHECK(!why_not_ready(status, 32));
+    }
+  }
+  SECTION("neither direction is applied") {
+    status.phase = "cutting_over";
+    status.listening = true;
+    CHECK(has(why_not_ready(status, 32).value_or(""), "neither direction"));
+  }
+}
+
+TEST_CASE("a status tells who takes writes, the gates, who keeps them shut, and the steps") {
+  stream::Status status;
+  auto& sides = status.sides;
+  sides.source = "FENCED";
+  sides.target = "CLOSED";
+  sides.lease_until_us = 1'700'000'010'000'000;
+  sides.epoch = 7;
+  sides.rollback_ready = false;
+  sides.rollback_why = "a row was written on the closed side";
+  sides.rollback_lag_seconds = 1.5;
+  sides.gates = {{"lag_bytes", "9 bytes", "at most 8 bytes", false}};
+  sides.blockers = {{42, "VACUUM users"}};
+  sides.steps = {{"gate", "done", 3.5, 2.5}};
+  sides.lsn = Lsn(0x30);
+  sides.refused_ms = 84.5;
+  const auto json = status_json(status);
+  for (const char* part : {R"("writes": {
+    "source": "FENCED",
+    "target": "CLOSED",
+    "lease_until": "2023-11-14T22:13:30.000000Z"
+  },
+  "epoch": 7,
+  "rollback": {
+    "ready": false,
+    "why": "a row was written on the closed side",
+    "lag_seconds": 1.5
+  },
+  "gates": [
+    {
+      "name": "lag_bytes",
+      "value": "9 bytes",
+      "limit": "at most 8 bytes",
+      "ok": false
+    }
+  ],
+  "blockers": [
+    {
+      "pid": 42,
+      "query": "VACUUM users"
+    }
+  ],
+)",
+                           R"("cutover": {
+    "lsn": "0/30",
+    "refused_ms": 84.5,
+    "steps": [
+      {
+        "step": "gate",
+        "text": "done",
+        "at_ms": 3.5,
+        "took_ms": 2.5
+      }
+    ]
+  },
+)"}) {
+    INFO(json);
+    CHECK(has(json, part));
   }
 }

@@ -43,7 +43,7 @@ inline stream::Status streaming_status() {
   status.tables[0].verified_at = Lsn(0x150);
   status.tables[0].differences = 2;
   status.tables[0].dirty_keys = 9;
-  status.epoch = 3;
+  status.sides.epoch = 3;
   status.dead_letters = 1;
   status.transactions = 5;
   status.connected = true;

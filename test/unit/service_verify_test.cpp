@@ -1,4 +1,5 @@
 // Verification over the control socket.
+#include "service/verifications.hpp"
 #include "service_test.hpp"
 
 using namespace walign;
@@ -81,4 +82,73 @@ TEST_CASE("a sidecar that does not verify says so") {
   handlers.verify = nullptr;
   const ControlServer server(directory.path(), handlers);
   CHECK_THROWS_AS(ControlClient(directory.path()).verify({}), Error);
+}
+
+namespace {
+
+// A verifier whose reports are of a table with its own name.
+class Fake : public verify::Verifier {
+ public:
+  explicit Fake(std::string name) : name_(std::move(name)) {}
+  std::uint64_t begin(const verify::Request& /*request*/) override { return ++last_; }
+  verify::Report result(std::uint64_t id) const override {
+    verify::Report report;
+    report.id = id;
+    report.done = true;
+    report.tables.emplace_back().table = cat(name_, " ", id);
+    return report;
+  }
+  verify::Report await(std::uint64_t id, std::chrono::milliseconds /*timeout*/) override {
+    return result(id);
+  }
+
+  void distrust() override {}
+  void start(const Session& /*session*/) override {}
+  void stop() override {}
+  bool active() const override { return false; }
+  std::optional<Judgement> judge(const event::TransactionPart& /*part*/, Xid /*xid*/) override {
+    return Judgement();
+  }
+  void committed(Lsn /*position*/, Lsn /*reached*/, std::optional<Xid> /*next*/) override {}
+  Lsn awaited() const override { return Lsn(); }
+  void wait(std::chrono::milliseconds /*timeout*/) override {}
+  void check() override {}
+  void report(stream::Status& /*status*/) const override {}
+  void pause(bool /*paused*/) override {}
+  void lag(std::int64_t /*bytes*/) override {}
+
+ private:
+  std::string name_;
+  std::uint64_t last_ = 0;
+};
+
+}  // namespace
+
+TEST_CASE("a verification of the other direction is not taken for one of this") {
+  Fake forward("forward"), reverse("reverse");
+  verify::Verifier* now = &forward;
+  Verifications numbers([&]() -> verify::Verifier& { return *now; });
+  const auto first = numbers.begin({});
+  const auto second = numbers.begin({});
+  CHECK(first != second);
+  CHECK(numbers.result(second).tables.at(0).table == "forward 2");
+  CHECK(numbers.result(second).id == second);
+  now = &reverse;
+  const auto error = refusal([&] { (void)numbers.result(first); });
+  CHECK(error.kind() == ErrorKind::precondition);
+  CHECK(has(error.message(), "the sides have changed"));
+  const auto third = numbers.begin({});
+  CHECK(third != first);
+  CHECK(numbers.result(third).tables.at(0).table == "reverse 1");
+  now = &forward;
+  CHECK(numbers.result(first).tables.at(0).table == "forward 1");
+}
+
+TEST_CASE("the newest verifications are kept, and one that is not known is refused") {
+  Fake only("t");
+  Verifications numbers([&]() -> verify::Verifier& { return only; });
+  CHECK(refusal([&] { (void)numbers.result(1); }).kind() == ErrorKind::precondition);
+  for (int i = 0; i < 100; ++i) (void)numbers.begin({});
+  CHECK(numbers.result(100).done);
+  CHECK(refusal([&] { (void)numbers.result(1); }).kind() == ErrorKind::precondition);
 }

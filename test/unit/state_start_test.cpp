@@ -13,7 +13,7 @@ using namespace walign::state;
 namespace {
 
 using Words = std::map<std::string, std::string>;
-using Facts = std::map<std::string, Words>;  // "config", "slot", "target", "store"
+using Facts = std::map<std::string, Words>;  // "config", "slot", "target", "store", "journal"
 
 std::string get(const Words& words, const std::string& key, const std::string& otherwise) {
   const auto it = words.find(key);
@@ -32,7 +32,8 @@ void check_words(const Facts& facts) {
       {"config", " brought system timeline database slot mapping flushed target_system target_database "},
       {"slot", " confirmed plugin database wal_status temporary two_phase pid "},
       {"target", " position system timeline database slot mapping "},
-      {"store", " durable empty system timeline database slot "}};
+      {"store", " durable empty system timeline database slot phase "},
+      {"journal", " from to "}};
   for (const auto& [kind, words] : facts) {
     REQUIRE(known.count(kind) == 1);
     for (const auto& word : words) {
@@ -69,6 +70,7 @@ TargetFacts target_of(const Words& words) {
 StoreFacts store_of(const Words& words) {
   StoreFacts store;
   store.durable = get_lsn(words, "durable");
+  store.phase = get(words, "phase", "streaming");
   if (words.count("empty") > 0) return store;
   store.identity.set_migration("x");
   store.identity.set_source_system_id(get(words, "system", "7001"));
@@ -97,6 +99,10 @@ StartFacts facts_of(const Facts& given) {
   if (given.count("slot") > 0) facts.slot = slot_of(given.at("slot"), facts.slot_name);
   if (given.count("target") > 0) facts.target = target_of(given.at("target"));
   if (given.count("store") > 0) facts.store = store_of(given.at("store"));
+  if (given.count("journal") > 0) {
+    const auto& journal = given.at("journal");
+    facts.journal = JournalFacts{get_lsn(journal, "from"), get_lsn(journal, "to")};
+  }
   return facts;
 }
 
@@ -109,6 +115,12 @@ std::string print(const Start& start) {
     case Start::Action::resume: out += "resume"; break;
   }
   if (start.from.valid()) out += cat(" from ", start.from);
+  if (start.stream_from > start.from) out += cat(", from the journal up to ", start.stream_from);
+  if (start.stream_from < start.from && start.stream_from.valid()) {
+    out += cat(", for the journal again since ", start.stream_from);
+  }
+  if (start.begin_journal) out += ", a new journal";
+  if (start.rewound) out += ", forget later checkpoints";
   if (start.rebuild_store) out += ", rebuild the store";
   if (start.mapping_changed) out += ", mapping changed";
   if (!start.note.empty()) out += cat("\n     note: ", start.note);
@@ -221,7 +233,9 @@ void check_promises(const StartFacts& facts) {
   const Lsn durable = facts.store ? facts.store->durable : Lsn();
   try {
     const Start start = decide_start(facts);
-    CHECK(durable <= position);  // nothing that was durable may be missing
+    const bool in_journal = facts.journal && facts.journal->from <= position && position <= facts.journal->to;
+    CHECK((durable <= position || in_journal));  // nothing that was durable may be missing
+    CHECK(start.rewound == (durable > position));
     if (facts.slot && start.action != Start::Action::create) {
       CHECK(facts.slot->active_pid == 0);
       CHECK(facts.slot->plugin == "pgoutput");
@@ -247,8 +261,12 @@ void check_promises(const StartFacts& facts) {
       case Start::Action::resume:
         CHECK(position.valid());
         CHECK(start.from == position);
-        CHECK(facts.slot->confirmed_flush <= position);
+        CHECK(facts.slot->confirmed_flush <= start.stream_from);
         CHECK(facts.slot->confirmed_flush.valid());
+        if (start.stream_from > position) CHECK((in_journal && start.stream_from == facts.journal->to));
+        // A journal that is gone on with gets all that comes behind its end.
+        CHECK((start.begin_journal ? start.stream_from == position
+                                   : facts.journal && start.stream_from <= facts.journal->to));
         CHECK(facts.slot->wal_status != "lost");
         CHECK(start.rebuild_store == (durable != position));
         CHECK(facts.source_timeline == facts.target->source_timeline);
@@ -268,8 +286,14 @@ std::string position_text(int i) {
   return Lsn(i < 2 ? 0 : 0x100U * static_cast<unsigned>(i + 1)).to_string();
 }
 
-Facts combination(int slot, int target, int store) {
+// 0: empty, then from and to the positions above 0/0.
+const std::vector<std::pair<std::string, std::string>> kJournals = {{"", ""},           {"0/300", "0/300"},
+                                                                    {"0/300", "0/400"}, {"0/300", "0/500"},
+                                                                    {"0/400", "0/500"}, {"0/500", "0/500"}};
+
+Facts combination(int slot, int target, int store, std::size_t journal = 0) {
   Facts facts{{"config", {}}};
+  if (journal > 0) facts["journal"] = {{"from", kJournals[journal].first}, {"to", kJournals[journal].second}};
   if (slot > 0) facts["slot"] = {{"confirmed", position_text(slot)}};
   if (target > 0) facts["target"] = {{"position", position_text(target)}};
   if (store > 0) facts["store"] = {{"durable", position_text(store)}};
@@ -290,11 +314,14 @@ TEST_CASE("whatever the facts, a start goes on only where nothing can be missing
     for (const auto& [kind, word] : twists) {
       const int slot = i / 2 % kPositions;
       if (kind == "slot" && slot == 0) continue;
-      auto facts = combination(slot, i / 2 / kPositions % kPositions, i / 2 / kPositions / kPositions);
-      if (i % 2 == 1) facts["config"]["brought"] = "";
-      if (!kind.empty()) facts[kind].insert(word);
-      INFO("combination " << i << " " << kind << " " << word.first);
-      check_promises(facts_of(facts));
+      for (std::size_t journal = 0; journal < kJournals.size(); ++journal) {
+        auto facts =
+            combination(slot, i / 2 / kPositions % kPositions, i / 2 / kPositions / kPositions, journal);
+        if (i % 2 == 1) facts["config"]["brought"] = "";
+        if (!kind.empty()) facts[kind].insert(word);
+        INFO("combination " << i << " " << kind << " " << word.first << ", journal " << journal);
+        check_promises(facts_of(facts));
+      }
     }
   }
 }
