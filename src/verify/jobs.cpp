@@ -136,6 +136,9 @@ void Verification::stop() {
   repairs_.clear();
   if (store_ != nullptr) write_dirty(Lsn());
   store_ = nullptr;
+  // They look at the routes of the session, which ends now.
+  leads_.clear();
+  tables_.clear();
 }
 
 void Verification::save(Table& table) {
@@ -173,6 +176,10 @@ bool Verification::asks_for(const Request& request, const Table& table) const {
 
 void Verification::distrust() {
   const std::lock_guard lock(mutex_);
+  if (store_ == nullptr) {
+    throw Error(ErrorKind::transient, "the sidecar is not streaming, and could not remember it",
+                "try again in a moment: `walign status`");
+  }
   for (auto& table : tables_) {
     table->mark_whole();
     save(*table);

@@ -240,7 +240,7 @@ TEST_CASE("tables of every kind are adopted while they are written to") {
   Writer two(m.source.conninfo(), step, 2ms);
   std::this_thread::sleep_for(300ms);
   run.resume();
-  // Rows are read again where a key moves and large values are not sent. On a busy machine the load can run ahead of the
+  // Rows are read again where a key moves and large values are not sent. On a busy machine the load can outrun the
   // stream, and then they never end; this is about what becomes of them.
   eventually([&] { return run.done() || run.status().phase == "streaming"; }, 20s);
   one.stop();

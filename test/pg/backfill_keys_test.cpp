@@ -108,7 +108,7 @@ TEST_CASE("keys of every kind move between chunks while they are copied") {
   Writer one(m.source.conninfo(), step, 2ms);
   Writer two(m.source.conninfo(), step, 2ms);
   run.resume();
-  // Rows are read again where a key moves and large values are not sent. On a busy machine the load can run ahead of the
+  // Rows are read again where a key moves and large values are not sent. On a busy machine the load can outrun the
   // stream, and then they never end; this is about what becomes of them.
   eventually([&] { return run.done() || run.status().phase == "streaming"; }, 20s);
   one.stop();

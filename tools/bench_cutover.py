@@ -1,0 +1,353 @@
+# Copyright the walign authors. SPDX-License-Identifier: Apache-2.0
+"""The workload `cutover` of tools/bench: how long writes stop, as the clients saw it.
+
+Each transaction writes to three tables in random order and lasts 20 ms. In the way, on the side that gives: autovacuum
+on one table, a pg_dump that does not end, and a REPEATABLE READ transaction whose snapshot is older than the fence and
+which writes after it.
+"""
+import json
+import random
+import select
+import signal
+import statistics
+import subprocess
+import time
+
+from bench_clients import NEW_IDS, OTHER, REFUSED, SIDES, Application, Client, Failed
+
+GIVER = {"cutover": "source", "rollback": "target"}
+
+
+class InTheWay:
+    """On the side that gives, for one change."""
+
+    def __init__(self, server, table, tables):
+        self.table = table
+        self.old = Client(server.port)
+        self.old.sql(f"BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1 FROM {table} LIMIT 1")
+        self.dump = subprocess.Popen(["pg_dump", "-h", "127.0.0.1", "-p", str(server.port), "-U", "postgres", "-d",
+                                      "postgres", "-n", "public"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        looks = Client(server.port)
+        dumps = ("SELECT count(DISTINCT l.relation) FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE "
+                 "a.application_name = 'pg_dump' AND l.mode = 'AccessShareLock' AND l.relation::regclass::text = "
+                 f"ANY ('{{{','.join(tables)}}}')")
+        vacuums = f"SELECT count(*) FROM pg_stat_progress_vacuum WHERE relid = '{table}'::regclass"
+        self.dumping = self.becomes(looks, dumps, len(tables))
+        self.vacuuming = self.becomes(looks, vacuums, 1)
+        looks.close()
+
+    @staticmethod
+    def becomes(client, query, wanted):
+        for _ in range(150):
+            if int(client.sql(query)[0]) >= wanted:
+                return True
+            time.sleep(0.1)
+        return False
+
+    def end(self):
+        """Whether the old snapshot's write was refused."""
+        refused = False
+        try:
+            self.old.sql(f"UPDATE {self.table} SET a = a WHERE id = 1")
+            self.old.sql("COMMIT")
+        except Failed as failed:
+            refused = failed.state == REFUSED
+        self.old.close()
+        self.dump.kill()
+        self.dump.stdout.close()
+        self.dump.wait()
+        return refused
+
+
+class Sidecar:
+    """`walign run`, both directions; killed and started again at will."""
+
+    PATIENCE = 300  # seconds
+
+    def __init__(self, walign, home, servers, tables, settings):
+        config = home / "walign.yaml"
+        config.write_text(f"migration: bench\nsource: {servers['source'].url()}\ntarget: {servers['target'].url()}\n"
+                          f"state: {home}/state\nhttp: \"\"\n{settings}tables:\n"
+                          + "".join(f"  - public.{table}\n" for table in tables), encoding="utf-8")
+        self.command = [str(walign), "-c", str(config), "--log-level", "warn"]
+        self.log = open(home / "walign.log", "ab")
+        self.start()
+
+    def start(self):
+        self.process = subprocess.Popen([*self.command, "run", "--no-backfill"], stdout=self.log, stderr=self.log)
+
+    def kill(self):
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait()
+        self.log.close()
+
+    def alive(self):
+        return self.process.poll() is None
+
+    def status(self):
+        done = subprocess.run([*self.command, "status", "--json"], capture_output=True, text=True, check=False)
+        return json.loads(done.stdout) if done.returncode == 0 else {}
+
+    def wait_until_streaming(self, seconds=120):
+        end = time.time() + seconds
+        while not self.status().get("connected"):
+            if time.time() > end or not self.alive():
+                raise SystemExit("bench: walign does not stream")
+            time.sleep(0.1)
+
+    def change(self, verb, *args):
+        """Exit status, the report, what was said."""
+        try:
+            done = subprocess.run([*self.command, verb, "--json", *args], capture_output=True, text=True, check=False,
+                                  timeout=self.PATIENCE)
+        except subprocess.TimeoutExpired as expired:
+            said = (expired.stderr or b"").decode(errors="replace")
+            raise SystemExit(f"bench: {verb} {' '.join(args)} did not end: {said}\n{self.status()}") from expired
+        return done.returncode, json.loads(done.stdout) if done.stdout.strip() else {}, done.stderr
+
+    def begin_change(self, verb):
+        return subprocess.Popen([*self.command, verb, "--yes"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                text=True, bufsize=1)
+
+
+def fill(servers, tables, rows):
+    for side in SIDES:
+        for table in tables:
+            servers[side].sql(
+                f"CREATE TABLE {table} (id bigint GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY, a int NOT NULL, "
+                "b text, c numeric(12,2), d timestamptz); "
+                f"INSERT INTO {table} SELECT g, g % 1000, md5(g::text), g / 100.0, '2026-01-01'::timestamptz + g * "
+                f"interval '1 second' FROM generate_series(1, {rows}) g; ANALYZE {table}")
+        # One page in 100 ms: it will not have ended when the next change begins.
+        servers[side].sql(
+            f"ALTER TABLE {tables[0]} SET (autovacuum_vacuum_threshold = 1, autovacuum_vacuum_scale_factor = 0, "
+            "autovacuum_vacuum_insert_threshold = 1, autovacuum_vacuum_insert_scale_factor = 0, "
+            "autovacuum_vacuum_cost_delay = 100, autovacuum_vacuum_cost_limit = 1)")
+        servers[side].sql("ALTER SYSTEM SET autovacuum_naptime = '1s'")
+        servers[side].sql("SELECT pg_reload_conf()")
+
+
+def sums(server, tables):
+    union = " UNION ALL ".join(f"SELECT '{t}', count(*), sum(hashtextextended(x::text, 0)) FROM {t} x" for t in tables)
+    return server.sql(union)
+
+
+def differences(servers, table):
+    """Some rows that only one side has."""
+    source, target = (set(servers[side].sql(f"SELECT * FROM {table}").splitlines()) for side in SIDES)
+    return {"source": sorted(source - target)[:5], "target": sorted(target - source)[:5]}
+
+
+def require_kept(app, servers, tables):
+    """Every acknowledged write is there once, on both sides, which are equal; and their reigns do not overlap."""
+    union = " UNION ALL ".join(f"SELECT id FROM {table} WHERE id > {NEW_IDS}" for table in tables)
+    acknowledged = {write.number for write in app.writes}
+    for side in SIDES:
+        there = [int(line) for line in servers[side].sql(union).split()]
+        lost, strange = acknowledged - set(there), set(there) - acknowledged - app.in_doubt
+        if lost or strange or len(there) != len(set(there)):
+            raise SystemExit(f"bench: on the {side} {len(lost)} acknowledged writes are missing, {len(strange)} are "
+                             f"there that were refused, {len(there) - len(set(there))} are there twice")
+    for table in tables:
+        if sums(servers["source"], [table]) != sums(servers["target"], [table]):
+            raise SystemExit(f"bench: the two sides of {table} differ: {differences(servers, table)}")
+    if app.overlaps():
+        raise SystemExit(f"bench: both sides took writes at the same time: {app.overlaps()[:5]}")
+    if app.unexpected:
+        raise SystemExit(f"bench: a client met {app.unexpected[0]}")
+    return len(acknowledged)
+
+
+def catch_up(sidecar, servers, tables, seconds=60):
+    """Nobody writes any more: until both sides are equal."""
+    end = time.time() + seconds
+    while sums(servers["source"], tables) != sums(servers["target"], tables) and time.time() < end:
+        if not sidecar.alive():
+            raise SystemExit("bench: walign has ended")
+        time.sleep(0.5)
+
+
+class Figures:
+    """Of all rounds."""
+
+    def __init__(self):
+        self.pauses, self.reports, self.predicted, self.steps = [], [], [], {}
+
+    def add(self, pause, report, predicted):
+        self.pauses.append(pause)
+        self.reports.append(report["writes"]["pause_ms"])
+        self.predicted.append(predicted)
+        fence = 0
+        for step in report["steps"]:
+            if step["name"].startswith("table "):
+                fence += step["ms"]
+            else:
+                self.steps.setdefault(step["name"], []).append(step["ms"])
+        self.steps.setdefault("all tables fenced", []).append(fence)
+
+    def show(self, longest):
+        off = [abs(p - r) for p, r in zip(self.pauses, self.reports)]
+        factors = [max(p / q, q / p) for p, q in zip(self.reports, self.predicted) if p and q]
+        median = statistics.median
+        print(f"\npause, as clients saw it   median {median(self.pauses):.0f} ms, slowest {max(self.pauses):.0f} ms")
+        print(f"the report's is off by     median {median(off):.0f} ms, at most {max(off):.0f} ms")
+        if factors:
+            print(f"the rehearsal's is off by  a factor of {median(factors):.2f} (median), at most {max(factors):.2f}")
+        print(f"against the application's longest transaction ({longest:.0f} ms): {median(self.pauses) / longest:.1f}; "
+              f"against the fence's own time: {median(self.pauses) / median(self.steps['all tables fenced']):.1f}")
+        print("\nstep                median ms  slowest")
+        for name, times in self.steps.items():
+            print(f"{name:18} {median(times):10.1f} {max(times):8.1f}")
+
+
+def one_change(verb, sidecar, app, servers, tables, figures):
+    giver = GIVER[verb]
+    app.wait_for(giver, 50)
+    status, rehearsed, said = sidecar.change(verb, "--rehearse")
+    predicted = rehearsed.get("predicted_pause_ms")
+    way = InTheWay(servers[giver], tables[0], tables)
+    began = time.time()
+    for _ in range(10):
+        status, report, said = sidecar.change(verb, "--yes")
+        if status == 0:
+            break
+        began = time.time()  # backed out, or a gate was shut for a moment: asked again, as an operator would
+        time.sleep(0.5)
+    else:
+        raise SystemExit(f"bench: {verb} ended with {status}: {said}")
+    app.wait_for(OTHER[giver], 10)
+    stopped, accepted = app.pause(giver, began)
+    refused = way.end()
+    if stopped is None or accepted is None:
+        raise SystemExit(f"bench: no client was refused by the {giver}, or none accepted by the other side")
+    if not refused:
+        raise SystemExit(f"bench: a snapshot from before the fence could write on the {giver}")
+    pause = (accepted - stopped) * 1000
+    figures.add(pause, report, predicted)
+    longest = max((w.ms() for w in app.writes if began - 5 < w.answered < stopped), default=0)
+    print(f"{verb:9} clients {pause:7.1f} ms  report {report['writes']['pause_ms']:7.1f}  predicted "
+          f"{predicted if predicted is not None else 'nothing'}  longest transaction {longest:.0f}  keys proved "
+          f"{report['proved']['keys'] if report['proved'] else 0}  autovacuum {'runs' if way.vacuuming else 'rests'}, "
+          f"pg_dump {'is open' if way.dumping else 'has ended'}", flush=True)
+    return longest
+
+
+def rounds_of_pauses(args, sidecar, app, servers, tables):
+    figures, longest = Figures(), []
+    for _ in range(args.rounds):
+        for verb in ("cutover", "rollback"):
+            longest.append(one_change(verb, sidecar, app, servers, tables, figures))
+    return lambda: figures.show(statistics.median(longest))
+
+
+# ------------------------------------------------------------------------------------------------- --kill
+
+STEPS = ("gate", "raise", "fencing", "table 1", "table 10", "table 20", "drain", "prove", "sequences", "hold", "seal",
+         "freeze", "open")
+
+
+def open_side(servers):
+    """The side whose row says OPEN, if nothing is half done."""
+    states = {}
+    for side in SIDES:
+        try:
+            client = Client(servers[side].port, 5)
+            states[side] = client.sql(f"SELECT state FROM walign.fence WHERE side = '{side}'")[0]
+            client.close()
+        except (Failed, IndexError):
+            return None
+    found = [side for side in SIDES if states[side] == "OPEN"]
+    return found[0] if len(found) == 1 and states[OTHER[found[0]]] not in ("FENCING", "FENCED") else None
+
+
+def follow_until(change, step):
+    """Reads what the command prints, until that step has ended, or the command has."""
+    end = time.time() + 60
+    while time.time() < end:
+        if not select.select([change.stdout], [], [], 1)[0]:
+            continue
+        line = change.stdout.readline()
+        if not line or line.startswith(step) or f" {step} " in line:
+            return
+
+
+def restart(server):
+    server.run("pg_ctl", "-D", str(server.data), "-m", "immediate", "-l", str(server.home / "restart.log"), "-w",
+               "restart")
+
+
+def kill_round(number, sidecar, app, servers):
+    giver = open_side(servers)
+    verb = "cutover" if giver == "source" else "rollback"
+    step, victim = random.choice(STEPS), random.choice(("walign", "source", "target"))
+    change = sidecar.begin_change(verb)
+    follow_until(change, step)
+    time.sleep(random.random() * 0.03)
+    killed = time.time()
+    if victim == "walign":
+        sidecar.kill()
+        time.sleep(random.choice((0, 0.5, 3)))
+        sidecar.start()
+    else:
+        restart(servers[victim])
+    end = time.time() + 90
+    while True:
+        rests = open_side(servers)
+        if rests and sidecar.status().get("connected"):
+            break
+        if time.time() > end or not sidecar.alive():
+            raise SystemExit(f"bench: after {victim} died at {step} of a {verb}: not at rest")
+        time.sleep(0.1)
+    change.communicate()
+    rests = open_side(servers) or rests
+    app.wait_for(rests, 20)
+    print(f"round {number:2}  {verb:8} {victim} died near '{step}'; writes go to the {rests}, at rest after "
+          f"{(time.time() - killed):.1f} s", flush=True)
+
+
+def rounds_of_kills(args, sidecar, app, servers, tables):
+    for number in range(args.rounds):
+        kill_round(number + 1, sidecar, app, servers)
+    return lambda: None
+
+
+# --------------------------------------------------------------------------------------------------- both
+
+def run(args, home, source, target):
+    servers = {"source": source, "target": target}
+    tables = [f"t{number:02}" for number in range(1, args.tables + 1)]
+    rows = args.rows // args.tables
+    began = time.time()
+    fill(servers, tables, rows)
+    settings = "gates: { stable_for: 0s, oldest_transaction: 1h }\nverify: { every: 10s }\n"
+    settings += "cutover: { max_pause: 1500ms, lease: 2s }\n" if args.kill else "cutover: { max_pause: 5s }\n"
+    sidecar = Sidecar(args.walign, home, servers, tables, settings)
+    app = None
+    try:
+        sidecar.wait_until_streaming()
+        # Closes the target, and proves every row.
+        status, _, said = sidecar.change("cutover", "--rehearse")
+        if status != 0:
+            raise SystemExit(f"bench: the first rehearsal ended with {status}: {said}")
+        print(f"{args.tables} tables, {rows * args.tables:,} rows, ready after {time.time() - began:.0f} s", flush=True)
+        app = Application(servers, tables, rows, args.clients)
+        app.wait_for("source", 100)
+        show = (rounds_of_kills if args.kill else rounds_of_pauses)(args, sidecar, app, servers, tables)
+        app.stop()
+        catch_up(sidecar, servers, tables)
+        kept = require_kept(app, servers, tables)
+        show()
+        print(f"\n{kept:,} acknowledged writes, each there once, on both sides; their reigns do not overlap")
+    except BaseException:
+        log = home / "walign.log"
+        print("\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-20:]))
+        raise
+    finally:
+        if app is not None:
+            app.stop()
+        if sidecar.alive():
+            sidecar.stop()
