@@ -259,8 +259,13 @@ class Turn {
   // Whether transactions are passed over now.
   [[nodiscard]] virtual bool listening() const = 0;
   virtual Heard hear(const event::TransactionPart& part) = 0;
-  // Asked between batches, when nothing is gathered. True: the loop rests, and asks again.
-  virtual bool halted() = 0;
+  // Asked between batches, when nothing is gathered.
+  enum class Pause : std::uint8_t {
+    none,
+    rest,   // the loop rests, and asks again
+    begin,  // it was to rest since the last begin(), whoever has seen that: begin() comes first
+  };
+  virtual Pause pause() = 0;
 };
 
 // ------------------------------------------------------------------------------------------ the loop

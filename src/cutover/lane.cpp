@@ -83,7 +83,16 @@ std::vector<apply::Extra> Lane::copied_again(const stream::Prepared& prepared) c
 
 void Lane::begin(pg::Connection& target, const stream::Prepared& prepared, bool copies) {
   again_ = copies && id_.side == Side::target ? copied_again(prepared) : std::vector<apply::Extra>();
+  std::uint64_t halts = 0;
+  {
+    const std::lock_guard lock(mutex_);
+    halts = halt_ ? halts_ - 1 : halts_;  // what is read during a halt is old at its end
+  }
   const auto row = read_row(target, id_);
+  {
+    const std::lock_guard lock(mutex_);
+    begun_ = halts;  // one that came meanwhile is not known to what was read
+  }
   // Before anything was prepared there is no row, and only the way there.
   listening_ = row ? !row->open_lsn : id_.side == Side::source;
   ours_ = false;
@@ -145,15 +154,17 @@ stream::Turn::Heard Lane::hear(const event::TransactionPart& part) {
   return heard;
 }
 
-bool Lane::halted() {
+stream::Turn::Pause Lane::pause() {
   const std::lock_guard lock(mutex_);
   rests_ = halt_;
   if (rests_) changed_.notify_all();
-  return halt_;
+  if (halt_) return Pause::rest;
+  return begun_ == halts_ ? Pause::none : Pause::begin;
 }
 
 void Lane::halt(bool halt) {
   const std::lock_guard lock(mutex_);
+  if (halt && !halt_) ++halts_;
   halt_ = halt;
   rests_ = rests_ && halt;
 }

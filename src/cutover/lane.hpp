@@ -30,7 +30,7 @@ class Lane : public stream::Turn {
   void begin(pg::Connection& target, const stream::Prepared& prepared, bool copies) override;
   [[nodiscard]] bool listening() const override { return listening_.load(); }
   Heard hear(const event::TransactionPart& part) override;
-  bool halted() override;
+  Pause pause() override;
 
   // ---- any thread
   void halt(bool halt);
@@ -56,6 +56,8 @@ class Lane : public stream::Turn {
   std::condition_variable changed_;
   bool halt_ = false;  // both: guarded by mutex_
   bool rests_ = false;
+  std::uint64_t halts_ = 0;  // how often it was told to rest
+  std::uint64_t begun_ = 0;  // of those, known to the last begin()
 };
 
 }  // namespace walign::cutover

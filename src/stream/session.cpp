@@ -211,13 +211,13 @@ void Session::tell_listening() {
 
 bool Session::may_go_on() {
   if (options_.turn == nullptr) return true;
-  const bool halted = options_.turn->halted();
-  if (std::exchange(halted_, halted) && !halted) {
-    pg::Connection target(
-        connection_options(options_.config, options_.config.target, "control", options_.stop));
-    options_.turn->begin(target, prepared_, companions_.copier() != nullptr);
-  }
-  return !halted;
+  const auto pause = options_.turn->pause();
+  if (pause == Turn::Pause::none) return true;
+  if (pause == Turn::Pause::rest) return false;
+  pg::Connection target(
+      connection_options(options_.config, options_.config.target, "control", options_.stop));
+  options_.turn->begin(target, prepared_, companions_.copier() != nullptr);
+  return false;  // asked again: it may have been told to rest meanwhile
 }
 
 void Session::store(Lsn progress) {

@@ -43,7 +43,7 @@ class Session {
   void gather(event::TransactionPart part);
   // The other direction's turn: nothing of it is written but what the turn says itself.
   void pass_over(event::TransactionPart part, Turn::Heard heard);
-  // False: halted. Asks again where the stream stands once it goes on.
+  // False: it is to rest. Asks again where the stream stands before it goes on.
   bool may_go_on();
   [[nodiscard]] bool listening() const { return options_.turn != nullptr && options_.turn->listening(); }
   // The same while rows are copied beside the stream: through the gate, and judged.
@@ -85,7 +85,6 @@ class Session {
   Snapshot gate_;  // made after the newest transaction that was taken was received
   void tell_listening();
   bool told_listening_ = false;
-  bool halted_ = false;    // by the turn
   Lsn progress_;           // of keepalives and what was passed over: everything below was delivered
   Lsn saved_;              // newest checkpoint
   v1::Checkpoint before_;  // the newest checkpoint when the session began: what it counts on from

@@ -1,6 +1,7 @@
 // The change of sides with real streams: there, work on the other side, and back, with every write of it.
 #include <fstream>
 
+#include "cutover/lane.hpp"
 #include "support/sides.hpp"
 
 using namespace walign;
@@ -224,4 +225,29 @@ TEST_CASE("a one_way table is not carried back, and is copied again after the re
   CHECK(m.equal("public.users"));
   CHECK(m.source.scalar<int>("SELECT count(*) FROM log") == 99);
   CHECK(sides.verified());
+}
+
+TEST_CASE("a stream that begins while it is to rest reads where it stands once more before it goes on") {
+  Migration m;
+  pg::ConnectionOptions options;
+  options.conninfo = m.target_url;
+  pg::Connection target(options);
+  cutover::install_fence(target);
+  const cutover::FenceId id{"walign_x", cutover::Side::target};
+  cutover::insert_row(target, id, {0, cutover::RowState::closed, 1, {}, {}});
+  cutover::Lane lane(id, "walign_x", "walign_x_reverse");
+  using Pause = stream::Turn::Pause;
+  lane.begin(target, {}, false);
+  CHECK(!lane.listening());
+  CHECK(lane.pause() == Pause::none);
+  lane.halt(true);
+  CHECK(lane.pause() == Pause::rest);
+  // A new session, which reads the row before it is opened, and comes to its loop after that.
+  lane.begin(target, {}, false);
+  target.exec("UPDATE walign.fence SET state = 'OPEN', open_lsn = NULL");
+  lane.halt(false);
+  CHECK(lane.pause() == Pause::begin);
+  lane.begin(target, {}, false);
+  CHECK(lane.pause() == Pause::none);
+  CHECK(lane.listening());
 }
