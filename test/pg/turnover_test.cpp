@@ -251,3 +251,41 @@ TEST_CASE("a stream that begins while it is to rest reads where it stands once m
   CHECK(lane.pause() == Pause::none);
   CHECK(lane.listening());
 }
+
+TEST_CASE("all of it as a role that only owns the tables, with an application role of its own") {
+  Migration m;
+  for (Sql* sql : {&m.source, &m.target}) {
+    const std::string database = sql->scalar("SELECT current_database()");
+    sql->exec(
+        "DO $$ BEGIN CREATE ROLE mover LOGIN REPLICATION; EXCEPTION WHEN duplicate_object THEN NULL; END $$;"
+        "DO $$ BEGIN CREATE ROLE shop LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$;"
+        "GRANT SET ON PARAMETER session_replication_role, deadlock_timeout TO mover;"
+        "GRANT CREATE ON DATABASE " +
+        database + " TO mover; GRANT CREATE ON SCHEMA public TO mover; SET ROLE mover; " + kUsers +
+        "; GRANT SELECT, INSERT, UPDATE, DELETE ON users TO shop; RESET ROLE");
+  }
+  const auto as = [](std::string url, const std::string& role) {
+    const auto slashes = url.find("://") + 3;
+    const auto at = url.find('@');
+    return url.substr(0, slashes) + role + url.substr(at == std::string::npos ? slashes - 1 : at);
+  };
+  Sql source(as(m.source_url, "shop")), target(as(m.target_url, "shop"));
+  m.source_url = as(m.source_url, "mover");
+  m.target_url = as(m.target_url, "mover");
+  m.tables = "  - public.users\n";
+  source.exec("INSERT INTO users (name, n) SELECT 'u' || i, i FROM generate_series(1, 100) i");
+  Sides sides(m);
+  sides.wait_until_streaming();
+  REQUIRE(sides.verified());
+  CHECK(sides.change(Verb::cutover).outcome == Result::Outcome::done);
+  CHECK(outcome(source, "INSERT INTO users (name) VALUES ('late')") == "25006");
+  CHECK(outcome(target, "INSERT INTO users (name) VALUES ('new')") == "ok");
+  // The seat belt is none for somebody else's session.
+  source.exec("SET walign.pass = 'walign_" + m.config().migration + "'");
+  CHECK(outcome(source, "INSERT INTO users (name) VALUES ('late')") == "25006");
+  sides.wait_for([](const auto& s) { return s.sides.rollback_ready == true; }, "ready");
+  CHECK(sides.change(Verb::rollback).outcome == Result::Outcome::done);
+  CHECK(outcome(source, "INSERT INTO users (name) VALUES ('home')") == "ok");
+  sides.catch_up(m.source);
+  CHECK(m.equal("public.users"));
+}
