@@ -216,10 +216,16 @@ void Turnover::prove_round_trips() {
   }
 }
 
-// A stream that has just connected does not know its lag yet.
+// A stream that has just connected does not know its lag yet, and one that is behind for a moment is no reason to refuse.
 void Turnover::wait_for_figures(Side giver) const {
   const auto end = std::chrono::steady_clock::now() + kFigures;
-  while (!status_of(giver).lag_bytes && !cancelled_ && std::chrono::steady_clock::now() < end) {
+  const auto lags = [&] {
+    const auto now = figures(giver);
+    const auto& limits = streams_.config.gates;
+    return !now.lag_bytes || !now.lag_seconds || *now.lag_bytes > limits.max_lag_bytes ||
+           *now.lag_seconds * 1000 > static_cast<double>(limits.max_lag_time.count());
+  };
+  while (lags() && !cancelled_ && std::chrono::steady_clock::now() < end) {
     streams_.stop->sleep_for(Millis(20));
   }
 }
@@ -309,8 +315,8 @@ Result Turnover::run(const Request& request) {
   if (request.verb == Verb::cutover) close_target();
   if (auto refused = start_back()) return *refused;
   if (request.verb == Verb::cutover) prove_round_trips();
-  wait_for_figures(giver);
   prove_beforehand(giver);
+  wait_for_figures(giver);
   Result out = drive(request);
   if (request.extent == Extent::rehearse && out.outcome == Result::Outcome::done) {
     predicted_ms_ = hands_->figures().predicted_ms + measure_rest(giver);

@@ -86,7 +86,7 @@ class CutoverBench {
   std::atomic<Flow> flowing{Flow::none};
   // The epoch of which the opened side's row says that the switch hook has run.
   std::string switched(FenceBed& side) {
-    return side.app.scalar("SELECT coalesce(max(switched_epoch), 0)::text FROM walign.fence");
+    return side.admin.scalar("SELECT coalesce(max(switched_epoch), 0)::text FROM walign.fence");
   }
 
   static FenceSide side(const FenceBed& bed, const std::string& address) {
