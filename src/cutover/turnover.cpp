@@ -216,7 +216,7 @@ void Turnover::prove_round_trips() {
   }
 }
 
-// A stream that has just connected does not know its lag yet, and one that is behind for a moment is no reason to refuse.
+// A stream that has just connected does not know its lag yet; one that is behind for a moment is no reason to refuse.
 void Turnover::wait_for_figures(Side giver) const {
   const auto end = std::chrono::steady_clock::now() + kFigures;
   const auto lags = [&] {
