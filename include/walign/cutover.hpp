@@ -47,8 +47,8 @@ struct Progress {
 };
 struct Result {
   enum class Outcome : std::uint8_t {
-    done,         // 0  the other side takes writes
-    gate,         // 3  a gate does not hold, or there is nothing to do; nothing was touched
+    done,         // 0  the other side takes writes, or took them already
+    gate,         // 3  a gate does not hold; nothing was touched
     backed_out,   // 5  writes are where they were
     in_doubt,     // 6  a human must decide
     hook_failed,  // 7  the other side takes writes, but the switch hook failed

@@ -156,13 +156,13 @@ void Migration::Impl::look() {
   const std::unique_lock lock(changing, std::try_to_lock);
   if (!lock) return;
   if (!settled) {
-    settle(*s, *t);
+    settle(*s);
   } else {
     keep_house(*s, *t);
   }
 }
 
-void Migration::Impl::settle(const FenceRow& s, const FenceRow& t) {
+void Migration::Impl::settle(const FenceRow& s) {
   if (!forward.status().connected) return;
   const bool at_rest = s.state == RowState::open;
   if (!at_rest) back.start();
@@ -170,7 +170,6 @@ void Migration::Impl::settle(const FenceRow& s, const FenceRow& t) {
   Turnover turnover(
       {options.config, forward, *verifier, lane, back, options.stop},
       [this](const Progress& step) { log_step(step); }, never);
-  (void)t;
   const auto result = turnover.settle();
   ended(turnover);
   settled = true;

@@ -21,7 +21,7 @@ struct Migration::Impl {
   // ---- the keeper's thread
   void keep() noexcept;
   void look();
-  void settle(const FenceRow& s, const FenceRow& t);
+  void settle(const FenceRow& s);
   void keep_house(const FenceRow& s, const FenceRow& t);
   pg::Connection& server(Side side);
   // What the rows say, for whoever asks; the phase on disk where it has changed. Any thread.
@@ -48,7 +48,7 @@ struct Migration::Impl {
   std::atomic<bool> tidy{false};      // nothing of the last change is left to clear away
   const std::atomic<bool> never{false};
 
-  mutable std::mutex mutex;  // the next three
+  mutable std::mutex mutex;  // the next four
   stream::SidesStatus sides;
   std::string shown_phase;  // empty: the forward stream's own
   bool phase_kept = false;  // the phase on disk was brought in line with the rows

@@ -259,11 +259,11 @@ std::uint64_t Turnover::claim_owner() {
 
 // ------------------------------------------------------------------------------------------ the driver
 
-void Turnover::make_hands(Side giver) {
+void Turnover::make_hands() {
   const auto& config = streams_.config;
-  hands_ = std::make_unique<StepHands>(config.migration, config.fence_name(), fence_side(Side::source),
-                                       fence_side(Side::target), config.cutover, claim_owner(),
-                                       surroundings(giver));
+  hands_ =
+      std::make_unique<StepHands>(config.migration, config.fence_name(), fence_side(Side::source),
+                                  fence_side(Side::target), config.cutover, claim_owner(), surroundings());
 }
 
 Result Turnover::dry_run(Side giver) {
@@ -282,11 +282,14 @@ Result Turnover::dry_run(Side giver) {
   return out;
 }
 
+Timing Turnover::timing() const {
+  Timing out;
+  out.max_pause = streams_.config.cutover.max_pause;
+  out.lease = streams_.config.cutover.lease;
+  return out;
+}
+
 Result Turnover::drive(const Request& request) {
-  const auto& settings = streams_.config.cutover;
-  Timing timing;
-  timing.max_pause = settings.max_pause;
-  timing.lease = settings.lease;
   const auto pause = [this](Millis time) { streams_.stop->sleep_for(time); };
   driver_began_us_ = Clock::system().unix_micros();
   const double before = static_cast<double>(driver_began_us_ - began_us_) / 1000;
@@ -294,7 +297,7 @@ Result Turnover::drive(const Request& request) {
     step.at_ms += before;  // since the request
     if (tell_) tell_(step);
   };
-  Driver driver(*hands_, timing, Clock::system(), pause, tell, &cancelled_);
+  Driver driver(*hands_, timing(), Clock::system(), pause, tell, &cancelled_);
   return driver.run(request);
 }
 
@@ -305,7 +308,7 @@ Result Turnover::run(const Request& request) {
   look_at_servers(request.verb == Verb::cutover);
   if (auto refused = refuse_findings(request.verb)) return *refused;
   if (auto refused = try_all_privileges()) return *refused;
-  make_hands(giver);
+  make_hands();
   if (request.extent == Extent::dry_run) {
     wait_for_figures(giver);
     Result out = dry_run(giver);
@@ -343,13 +346,9 @@ std::optional<Result> Turnover::settle() {
     if (back_left && switched(source, {fence, Side::source}, s->epoch)) return std::nullopt;
   }
   look_at_servers(false);
-  make_hands(Side::source);
-  const auto& settings = streams_.config.cutover;
-  Timing timing;
-  timing.max_pause = settings.max_pause;
-  timing.lease = settings.lease;
+  make_hands();
   const auto pause = [this](Millis time) { streams_.stop->sleep_for(time); };
-  Driver driver(*hands_, timing, Clock::system(), pause, tell_, &cancelled_);
+  Driver driver(*hands_, timing(), Clock::system(), pause, tell_, &cancelled_);
   Result out = driver.recover(std::nullopt);
   obs::info("a change of sides that was left half done is at rest", {{"writes", out.writes}});
   return out;

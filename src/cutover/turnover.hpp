@@ -49,7 +49,7 @@ class Turnover {
   void prove_beforehand(Side giver);
   void prove_round_trips();
   void wait_for_figures(Side giver) const;
-  void make_hands(Side giver);
+  void make_hands();
   std::uint64_t claim_owner();
   Result drive(const Request& request);
   Result dry_run(Side giver);
@@ -61,7 +61,8 @@ class Turnover {
   Answer prove(const Attempt& attempt, Millis left);
   void flow(Flow flow);
   bool still(Millis left);
-  [[nodiscard]] Surroundings surroundings(Side giver);
+  [[nodiscard]] Surroundings surroundings();
+  [[nodiscard]] Timing timing() const;
   void write_report(const Request& request, Result& result);
   void after_back_out(const Result& result);
   pg::ConnectionOptions connection(const std::string& conninfo) const;

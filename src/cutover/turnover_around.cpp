@@ -79,7 +79,7 @@ bool Turnover::still(Millis left) {
   return streams_.back.lane().rests(std::max(Millis(1), rest));
 }
 
-Surroundings Turnover::surroundings(Side /*giver*/) {
+Surroundings Turnover::surroundings() {
   Surroundings out;
   out.gates = streams_.config.gates;
   out.figures = [this](Side side) { return figures(side); };
