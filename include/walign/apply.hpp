@@ -68,6 +68,8 @@ void begin_stream(pg::Connection& target, const std::string& stream, Lsn positio
 void set_mapping_hash(pg::Connection& target, const std::string& stream, const std::string& hash);
 // Ends the target sessions of earlier instances and increments the epoch; the new one.
 std::uint64_t take_over(pg::Connection& target, const std::string& stream);
+// Makes whoever holds a lower epoch take over again, above this one.
+void raise_epoch(pg::Connection& target, const std::string& stream, std::uint64_t to);
 // Drops the stream's rows, and the schema when no stream is left.
 void remove_stream(pg::Connection& target, const std::string& stream);
 
@@ -132,6 +134,15 @@ struct DeadLetter {
 };
 std::vector<DeadLetter> read_dead_letters(pg::Connection& target, const std::string& stream,
                                           std::optional<std::int64_t> id = std::nullopt);
+// A change that no route has tried to apply, as a dead letter under a name of its own, for the transaction passing it.
+Extra keep_as_dead_letter(const std::string& stream, const std::string& name,
+                          const event::TransactionPart& part, const v1::Change& change,
+                          const std::string& error);
+// Transactions that have dead letters under that name.
+std::int64_t count_transactions_kept(pg::Connection& target, const std::string& stream,
+                                     const std::string& name);
+// For a table that is to be copied as if it were new: forgets its copy, chunks and dead letters.
+std::vector<Extra> forget_copied(const std::string& stream, const std::string& route);
 std::int64_t count_dead_letters(pg::Connection& target, const std::string& stream);
 
 // Thrown for rows of a table that the mapping does not name: a partition made since the catalogs were read, or a

@@ -30,16 +30,15 @@ const v1::Tuple& keyed_row(const SingleChange& change) {
 }
 
 // The transaction's header with this one change and its relation: readable alone.
-std::string event_alone(const Aside& aside) {
+std::string event_alone(const v1::Transaction& tx, const v1::Relation& relation, const v1::Change& change) {
   v1::Transaction alone;
-  const auto& tx = aside.part->tx();
   alone.set_xid(tx.xid());
   alone.set_commit_lsn(tx.commit_lsn());
   alone.set_commit_time_us(tx.commit_time_us());
   alone.set_origin(tx.origin());
   alone.set_last(true);
-  *alone.add_relations() = *aside.change.binding->relation;
-  *alone.add_changes() = *aside.event;
+  *alone.add_relations() = relation;
+  *alone.add_changes() = change;
   alone.mutable_changes(0)->set_relation(0);
   return alone.SerializeAsString();
 }
@@ -163,9 +162,32 @@ AsideInsert aside_insert(const std::string& stream, const Aside& aside, std::int
       std::string(operation_of(change.kind)),
       error == nullptr ? std::string() : error->message(),
       error == nullptr ? std::string() : error->sqlstate(),
-      to_hex(event_alone(aside)),
+      to_hex(event_alone(aside.part->tx(), *change.binding->relation, *aside.event)),
       relation_name(*change.binding)};
   return insert;
+}
+
+Extra keep_as_dead_letter(const std::string& stream, const std::string& name,
+                          const event::TransactionPart& part, const v1::Change& change,
+                          const std::string& error) {
+  const bool truncate = change.kind() == v1::Change::TRUNCATE;
+  const auto& relation = *part.relations().at(truncate ? change.truncate().relations(0) : change.relation());
+  return {
+      "INSERT INTO walign.dead_letter (stream, chain, route, relation, key, key_bytes, commit_lsn, "
+      "operation, "
+      "error, sqlstate, event) VALUES ($1, NULL, $2, $3, '', '', $4::pg_catalog.pg_lsn, $5, $6, '', "
+      "$7::pg_catalog.bytea)",
+      {stream, name, cat(relation.schema(), ".", relation.name()), part.commit_lsn().to_string(),
+       v1::Change::Kind_Name(change.kind()), error, to_hex(event_alone(part.tx(), relation, change))}};
+}
+
+std::int64_t count_transactions_kept(pg::Connection& target, const std::string& stream,
+                                     const std::string& name) {
+  if (!schema_installed(target)) return 0;
+  return target
+      .query("SELECT count(DISTINCT commit_lsn) FROM walign.dead_letter WHERE stream = $1 AND route = $2",
+             {stream, name})
+      .integer(0, 0);
 }
 
 std::vector<DeadLetter> read_dead_letters(pg::Connection& target, const std::string& stream,

@@ -213,6 +213,20 @@ std::uint64_t take_over(pg::Connection& target, const std::string& stream) {
   return static_cast<std::uint64_t>(r.integer(0, 0));
 }
 
+void raise_epoch(pg::Connection& target, const std::string& stream, std::uint64_t to) {
+  target.query(
+      "UPDATE walign.stream SET epoch = $2::pg_catalog.int8 WHERE name = $1 AND epoch < $2::pg_catalog.int8",
+      {stream, cat(to)});
+}
+
+std::vector<Extra> forget_copied(const std::string& stream, const std::string& route) {
+  std::vector<Extra> out;
+  for (const char* table : {"dead_letter", "chunk", "copy"}) {
+    out.push_back({cat("DELETE FROM walign.", table, " WHERE stream = $1 AND route = $2"), {stream, route}});
+  }
+  return out;
+}
+
 namespace {
 
 // By name: the schema may hold what fences a side of another migration, which must not fall with it.

@@ -13,49 +13,6 @@ std::optional<std::string_view> message_of(const v1::Change& change) {
   return std::string_view(change.message().content());
 }
 
-const char* operation_of(v1::Change::Kind kind) {
-  switch (kind) {
-    case v1::Change::INSERT: return "INSERT";
-    case v1::Change::UPDATE: return "UPDATE";
-    case v1::Change::DELETE: return "DELETE";
-    default: return "TRUNCATE";
-  }
-}
-
-std::string to_hex(std::string_view bytes) {
-  constexpr std::string_view kDigits = "0123456789abcdef";
-  std::string out = "\\x";
-  for (const char c : bytes) {
-    out += kDigits[static_cast<unsigned char>(c) >> 4U];
-    out += kDigits[static_cast<unsigned char>(c) & 15U];
-  }
-  return out;
-}
-
-// One change as a dead letter, readable alone.
-apply::Extra letter_of(const std::string& stream, const event::TransactionPart& part,
-                       const v1::Change& change) {
-  const auto index =
-      change.kind() == v1::Change::TRUNCATE ? change.truncate().relations(0) : change.relation();
-  const auto& relation = *part.relations().at(index);
-  v1::Transaction alone;
-  alone.set_xid(part.tx().xid());
-  alone.set_commit_lsn(part.tx().commit_lsn());
-  alone.set_commit_time_us(part.tx().commit_time_us());
-  alone.set_last(true);
-  *alone.add_relations() = relation;
-  *alone.add_changes() = change;
-  alone.mutable_changes(0)->set_relation(0);
-  return {
-      "INSERT INTO walign.dead_letter (stream, chain, route, relation, key, key_bytes, commit_lsn, "
-      "operation, "
-      "error, sqlstate, event) VALUES ($1, NULL, $2, $3, '', '', $4::pg_catalog.pg_lsn, $5, $6, '', "
-      "$7::pg_catalog.bytea)",
-      {stream, kBreach, cat(relation.schema(), ".", relation.name()), part.commit_lsn().to_string(),
-       operation_of(change.kind()), "written on the closed side, past its fence: it is on that side only",
-       to_hex(alone.SerializeAsString())}};
-}
-
 }  // namespace
 
 std::string signature_of(const std::string& stream) { return cat("apply ", stream); }
@@ -73,10 +30,8 @@ std::vector<apply::Extra> Lane::copied_again(const stream::Prepared& prepared) c
       continue;
     }
     out.push_back({*empties, {}});
-    for (const char* table : {"dead_letter", "chunk", "copy"}) {
-      out.push_back(
-          {cat("DELETE FROM walign.", table, " WHERE stream = $1 AND route = $2"), {stream_, route.label()}});
-    }
+    const auto forgets = apply::forget_copied(stream_, route.label());
+    out.insert(out.end(), forgets.begin(), forgets.end());
   }
   return out;
 }
@@ -97,12 +52,7 @@ void Lane::begin(pg::Connection& target, const stream::Prepared& prepared, bool 
   listening_ = row ? !row->open_lsn : id_.side == Side::source;
   ours_ = false;
   breach_.clear();
-  if (!row || !apply::schema_installed(target)) return;
-  breaches_ =
-      target
-          .query("SELECT count(DISTINCT commit_lsn) FROM walign.dead_letter WHERE stream = $1 AND route = $2",
-                 {stream_, kBreach})
-          .integer(0, 0);
+  if (row) breaches_ = apply::count_transactions_kept(target, stream_, kBreach);
 }
 
 void Lane::read_marker(const event::TransactionPart& part, Heard& heard) {
@@ -128,7 +78,9 @@ void Lane::read_marker(const event::TransactionPart& part, Heard& heard) {
 void Lane::keep_breach(const event::TransactionPart& part) {
   for (const auto& change : part.tx().changes()) {
     if (change.kind() == v1::Change::MESSAGE || breach_.size() >= kKeptOfOne) continue;
-    breach_.push_back(letter_of(stream_, part, change));
+    breach_.push_back(
+        apply::keep_as_dead_letter(stream_, kBreach, part, change,
+                                   "written on the closed side, past its fence: it is on that side only"));
   }
 }
 

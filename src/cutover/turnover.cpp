@@ -246,10 +246,7 @@ std::uint64_t Turnover::claim_owner() {
     if (epoch >= highest && epoch > 0 && streams_.forward.status().connected) return epoch;
     if (!std::exchange(raised, true)) {
       pg::Connection target(connection(streams_.config.target));
-      target.query(
-          "UPDATE walign.stream SET epoch = $2::pg_catalog.int8 WHERE name = $1 AND epoch < "
-          "$2::pg_catalog.int8",
-          {streams_.config.stream_name(), cat(highest)});
+      apply::raise_epoch(target, streams_.config.stream_name(), highest);
     }
     streams_.stop->sleep_for(Millis(50));
   }
