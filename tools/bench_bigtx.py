@@ -1,11 +1,13 @@
 # Copyright the walign authors. SPDX-License-Identifier: Apache-2.0
-"""tools/bench bigtx: one transaction of many rows, with savepoints that are rolled back in it, through walign, which is
-killed while it spills and while it applies; resident memory throughout."""
+"""tools/bench bigtx --kill: one transaction of many rows, with savepoints that are rolled back in it, through walign,
+which is killed while it spills and while it applies; resident memory throughout."""
 import pathlib
 import subprocess
 import sys
 import threading
 import time
+
+from bench_servers import wait_for
 
 PIECES = 5
 MOST_MIB = 256
@@ -78,14 +80,6 @@ class Runs:
         self.process.terminate()
         self.process.wait()
         self.log.close()
-
-
-def wait_for(what, condition, seconds):
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            sys.exit(f"bench: {what} did not come about in {seconds} s")
-        time.sleep(0.05)
 
 
 def run(args, home, source, target):

@@ -29,14 +29,15 @@ class Failed(Exception):
 class Client:
     """One connection, in the simple protocol; trusted, and to a server on this machine."""
 
-    def __init__(self, port, timeout=60):
+    def __init__(self, port, timeout=60, database="postgres"):
         try:
             self.socket = socket.create_connection(("127.0.0.1", port), timeout)
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         except OSError as error:
             raise Failed(LOST, str(error)) from error
         self.buffer = b""
-        start = struct.pack("!i", 196608) + b"user\0postgres\0database\0postgres\0application_name\0shop\0\0"
+        start = struct.pack("!i", 196608) + b"user\0postgres\0application_name\0shop\0"
+        start += b"database\0" + database.encode() + b"\0\0"
         self.answer(struct.pack("!i", len(start) + 4) + start)
 
     def receive(self, size):

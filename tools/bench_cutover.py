@@ -175,11 +175,12 @@ class Figures:
     """Of all rounds."""
 
     def __init__(self):
-        self.pauses, self.reports, self.predicted, self.steps = [], [], [], {}
+        self.pauses, self.reports, self.fences, self.predicted, self.steps = [], [], [], [], {}
 
     def add(self, pause, report, predicted):
         self.pauses.append(pause)
         self.reports.append(report["writes"]["pause_ms"])
+        self.fences.append(report["writes"]["fence_ms"])
         self.predicted.append(predicted)
         fence = 0
         for step in report["steps"]:
@@ -195,6 +196,7 @@ class Figures:
         median = statistics.median
         print(f"\npause, as clients saw it   median {median(self.pauses):.0f} ms, slowest {max(self.pauses):.0f} ms")
         print(f"the report's is off by     median {median(off):.0f} ms, at most {max(off):.0f} ms")
+        print(f"first lock to opening      median {median(self.fences):.0f} ms, slowest {max(self.fences):.0f} ms")
         if factors:
             print(f"the rehearsal's is off by  a factor of {median(factors):.2f} (median), at most {max(factors):.2f}")
         print(f"against the application's longest transaction ({longest:.0f} ms): {median(self.pauses) / longest:.1f}; "
@@ -229,7 +231,8 @@ def one_change(verb, sidecar, app, servers, tables, figures):
     pause = (accepted - stopped) * 1000
     figures.add(pause, report, predicted)
     longest = max((w.ms() for w in app.writes if began - 5 < w.answered < stopped), default=0)
-    print(f"{verb:9} clients {pause:7.1f} ms  report {report['writes']['pause_ms']:7.1f}  predicted "
+    print(f"{verb:9} clients {pause:7.1f} ms  report {report['writes']['pause_ms']:7.1f}  "
+          f"fence to open {report['writes']['fence_ms']:7.1f}  predicted "
           f"{predicted if predicted is not None else 'nothing'}  longest transaction {longest:.0f}  keys proved "
           f"{report['proved']['keys'] if report['proved'] else 0}  autovacuum {'runs' if way.vacuuming else 'rests'}, "
           f"pg_dump {'is open' if way.dumping else 'has ended'}", flush=True)
@@ -275,11 +278,6 @@ def follow_until(change, step):
             return
 
 
-def restart(server):
-    server.run("pg_ctl", "-D", str(server.data), "-m", "immediate", "-l", str(server.home / "restart.log"), "-w",
-               "restart")
-
-
 def kill_round(number, sidecar, app, servers):
     giver = open_side(servers)
     verb = "cutover" if giver == "source" else "rollback"
@@ -293,7 +291,7 @@ def kill_round(number, sidecar, app, servers):
         time.sleep(random.choice((0, 0.5, 3)))
         sidecar.start()
     else:
-        restart(servers[victim])
+        servers[victim].crash()
     end = time.time() + 90
     while True:
         rests = open_side(servers)

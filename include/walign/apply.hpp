@@ -27,7 +27,8 @@
 // Later changes to a key that has a dead letter queue behind it, on the target, in order. A TRUNCATE ends the
 // chains of the table or partition that it empties.
 //
-// Threads: an Applier and its connection belong to one thread.
+// Threads: an Applier and its connection belong to one thread; between hand_over() and what waits for its end, a thread
+// of its own has the connection.
 #pragma once
 
 #include <memory>
@@ -41,7 +42,7 @@ namespace walign::apply {
 
 // --------------------------------------------------------------------- what walign keeps on the target
 
-inline constexpr int kSchemaVersion = 2;
+inline constexpr int kSchemaVersion = 3;
 
 // The row of walign.stream.
 struct StreamRow {
@@ -70,6 +71,9 @@ void set_mapping_hash(pg::Connection& target, const std::string& stream, const s
 std::uint64_t take_over(pg::Connection& target, const std::string& stream);
 // Makes whoever holds a lower epoch take over again, above this one.
 void raise_epoch(pg::Connection& target, const std::string& stream, std::uint64_t to);
+// In the caller's transaction: whoever writes this stream fails with its next commit, and has to take over again.
+// Nothing where there is no such stream.
+void displace(pg::Connection& target, const std::string& stream);
 // Drops the stream's rows, and the schema when no stream is left.
 void remove_stream(pg::Connection& target, const std::string& stream);
 
@@ -176,14 +180,21 @@ class Applier {
   // Takes a part. Writes nothing yet.
   void add(event::TransactionPart part, std::vector<Exception> exceptions = {},
            std::vector<Extra> extra = {});
-  // Something was added since the last flush.
+  // Something was added that is not written yet, or not known to be.
   [[nodiscard]] bool pending() const;
+  // Something was added since the last flush or hand_over.
+  [[nodiscard]] bool gathering() const;
   // The batch is as large as it should become.
   [[nodiscard]] bool full() const;
   // In the middle of a source transaction: its last part has not been added yet.
   [[nodiscard]] bool in_transaction() const;
   // Writes what was added; commits if it ends at a transaction's end. Throws ReadAgain, or Error.
   void flush();
+  // The same without waiting for the end of it where that can be: the next batch is gathered meanwhile, and the
+  // position moves when the next hand_over, flush or settle has seen this one's answer, whose errors they throw.
+  void hand_over();
+  // Waits for what was handed over; what was added since stays gathered.
+  void settle();
   // Moves the position without rows, to `position` or reached() if that is further. Only between transactions,
   // with nothing pending.
   void store_progress(Lsn position);
@@ -198,13 +209,13 @@ class Applier {
   [[nodiscard]] std::uint64_t transactions() const;
   [[nodiscard]] std::int64_t last_commit_time_us() const;
   [[nodiscard]] std::int64_t dead_letters() const;
-  // Rows and seconds of the last flush, for metrics.
+  // Of each batch written since this was asked last, for metrics.
   struct FlushStats {
     std::uint64_t changes = 0;
     std::uint64_t statements = 0;
     double seconds = 0;
   };
-  [[nodiscard]] FlushStats last_flush() const;
+  [[nodiscard]] std::vector<FlushStats> take_flush_stats();
 
   // Applies the dead letters of the key that `id` belongs to, oldest first; all or nothing. Between batches.
   void retry_dead_letter(std::int64_t id);

@@ -5,7 +5,7 @@
 //   DIRECTORY/00000001.capture, 00000002.capture, ...    segments
 //
 //   segment := magic block(CaptureHeader) block(CaptureBlock)*
-//   magic   := "walcap" 0x00 0x01
+//   magic   := "walcap" 0x00 format:u8          (src/state/format.hpp)
 //   block   := stored:u32 raw:u32 crc:u32 bytes*stored
 //
 // Integers are big-endian. The bytes are the message's, zstd-compressed; `raw` is its length before that, and `crc`
@@ -15,8 +15,8 @@
 //  1. After sync() everything that was added is on disk (fsync), the directory's entry included.
 //  2. A segment that is cut short, as a kill leaves it, is good up to its last whole block; open() cuts the rest off
 //     and says so. Damage anywhere else is Error(storage) with file and offset, never skipped.
-//  3. Reading may begin at any segment whose needs_segment is itself. Descriptions of tables and types are repeated at
-//     each one's beginning, marked.
+//  3. Reading may begin at any segment whose needs_segment is itself; what is prepared outlives the connection.
+//     Descriptions of tables and types are repeated at each one's beginning, marked.
 //
 // Threads: an object belongs to one.
 #pragma once
@@ -34,6 +34,7 @@ class CaptureWriter {
  public:
   // Begins a capture in a directory that is empty or not there, or goes on with one of the same source, slot and
   // protocol (Error(precondition) otherwise), in a new segment with new_connection. `note` is told of what was cut.
+  // `origin` has what is said in every header, the catalog and what is prepared included.
   static std::unique_ptr<CaptureWriter> open(const std::string& directory, const v1::CaptureHeader& origin,
                                              Lsn from, std::int64_t segment_bytes,
                                              const std::function<void(std::string)>& note);
@@ -48,6 +49,8 @@ class CaptureWriter {
   virtual void next_segment(Lsn from, std::uint32_t needs_segment,
                             std::vector<v1::CaptureFrame> descriptions) = 0;
   [[nodiscard]] virtual std::uint32_t segment() const = 0;
+  // For what the next segments' headers say: the catalog, and what is prepared.
+  virtual v1::CaptureHeader& next_header() = 0;
 
  protected:
   CaptureWriter() = default;

@@ -36,10 +36,13 @@ struct Column {
   bool toastable = false;  // attstorage other than plain
   bool not_null = false;
   bool has_default = false;
+  // Text of what a row from before ADD COLUMN has in it (attmissingval): its constant default, of the time. Gone when
+  // the table has been rewritten since.
+  std::optional<std::string> missing;
   char identity = 0;  // 'a' always, 'd' by default, 0 none
   bool generated = false;
   std::string equality_schema = "pg_catalog";  // where the type's own = lives: an extension's is elsewhere
-  bool nondeterministic = false;  // of a collation that takes different bytes for equal
+  bool nondeterministic = false;               // of a collation that takes different bytes for equal
 };
 
 struct Index {

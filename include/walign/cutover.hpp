@@ -33,6 +33,7 @@ enum class Extent : std::uint8_t {
 struct Request {
   Verb verb = Verb::cutover;
   Extent extent = Extent::real;
+  bool accept_loss = false;  // rollback: also where some value would not come back as it was
   bool operator==(const Request&) const = default;
 };
 

@@ -21,7 +21,8 @@
 //     columns than its relation has, is Error(malformed). So are a BEGIN inside a transaction, a COMMIT
 //     that names another commit LSN than its BEGIN or does not end after it, and a name that is not
 //     UTF-8 (it could be written to the journal, but not read again).
-//  5. A RELATION in a stream block describes the table for that transaction alone, until it has committed.
+//  5. A RELATION in a stream block describes the table for that transaction alone, until it has committed; between
+//     BEGIN PREPARE and PREPARE, as anywhere else, for all that follows.
 //  6. A logical message that is not transactional belongs to no transaction: it is passed over wherever
 //     it comes. RELATION and TYPE are taken anywhere: a capture may begin with them.
 //
@@ -153,6 +154,12 @@ class Assembler {
   // transaction without changes), a change does when the part is large enough.
   Taken take(const decode::Message& message);
 
+  // Another connection follows, which brings again what this one did not finish; what was prepared stays. The
+  // transactions (xids) that are to be forgotten.
+  std::vector<std::uint32_t> reconnected();
+  // Whether something of it came and its end did not.
+  [[nodiscard]] bool has_running(std::uint32_t xid) const { return running_.contains(xid); }
+
   // Between a BEGIN and its COMMIT, or inside a block; keepalive positions mean nothing then.
   [[nodiscard]] bool in_transaction() const { return part_.has_value(); }
 
@@ -188,6 +195,7 @@ class Assembler {
     std::string origin;
     std::uint64_t origin_lsn = 0;
     std::string gid;
+    bool prepared = false;
     std::unordered_map<std::uint32_t, Known> relations;  // as it sees them
   };
   using RunningPlace = std::unordered_map<std::uint32_t, Running>::iterator;

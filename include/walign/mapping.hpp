@@ -90,6 +90,23 @@ struct ExpressionFacts {
   std::string error;                  // the target rejects it; empty if not
 };
 
+// Of a way back: a row made on the forward target may have no source key (NULL in `target_column`). It is drawn on the
+// source, where the row is inserted with it, and written into the target's row (walign/crosswalk.hpp).
+struct DrawnKey {
+  struct Part {
+    std::string name;
+    std::string type_sql;
+    std::string equals = "=";
+    bool operator==(const Part&) const = default;
+  };
+  std::string sql;            // on the source: nextval('s')
+  std::string source_column;  // the key that it gives
+  std::string source_type;    // what it is cast to
+  std::string target_column;  // where it is written
+  std::string target_type;
+  std::vector<Part> row_key;  // the target's primary key, by which its row is found
+};
+
 struct Route {
   int id = 0;
   config::Place place;  // of its rule
@@ -114,6 +131,7 @@ struct Route {
   bool one_way = false;                    // nothing comes back
   std::optional<std::string> reverse_key;  // SQL that draws a new target row's key on the source
   bool back = false;                       // made by invert(): see there what is different
+  std::optional<DrawnKey> drawn_key;       // of a way back
 
   [[nodiscard]] std::string label() const;  // "public.users -> public.users_async"
 };
@@ -186,17 +204,22 @@ CopyRate assumed_rate(const CopyWay& way);
 double copy_work_seconds(const CopyWay& way, double rows, double bytes);
 // Rows of about chunk_bytes, but not more than chunk_rows, nor than are allowed in a second.
 std::int64_t rows_per_chunk(const config::Backfill& limits, const pg::Table& source);
+// The size of a table up to which its rows are compared as one chunk (existing_rows: adopt), in one snapshot and one
+// transaction, where ranges of it cannot be told apart on the target.
+std::int64_t most_bytes_at_once(const config::Backfill& limits);
+
+// An expression that looks into another table finds what the target has at that moment. Where that table is a target
+// too, its rows are copied first: its readers begin when it is complete.
+struct CopyOrder {
+  // For each route, by its place in `routes`: the places of those that are complete before it begins.
+  std::vector<std::vector<std::size_t>> after;
+  // Routes that read each other in a circle: none of them waits for another of its circle. A table that only reads
+  // itself is in none.
+  std::vector<std::vector<std::size_t>> circles;
+};
+CopyOrder copy_order(const std::vector<Route>& routes);
 
 // ------------------------------------------------------------------------------------- the way back
-
-// A new row of the target has no source key: it is drawn on the source, where the row is inserted, and written into
-// the target's row, which is found by `row_key`.
-struct DrawnKey {
-  std::string sql;                   // on the source: nextval('s')
-  std::string source_column;         // the key that it gives
-  std::string target_column;         // where it is written
-  std::vector<std::string> row_key;  // the target's primary key
-};
 
 // What becomes of one route when source and target change places: a route that the same machinery can run, from
 // forward target to forward source. Its columns are the forward source's; `other_columns` get their defaults in new
@@ -209,11 +232,11 @@ struct DrawnKey {
 //  2. A row outside `filter` is none of ours: it is neither written nor deleted, whatever its key. What the filter
 //     reads is part of the replica identity, and of key_inputs: a change of it comes with the old row.
 //  3. A row that the forward filter would leave out is carried back all the same: nothing that was written is lost.
+//  4. With a drawn key, no row reaches its statements without a key: who applies it gives each one its own first.
 struct WayBack {
-  std::string label;           // of the forward route
-  bool one_way = false;        // nothing is to come back
-  std::optional<Route> route;  // nothing: there is no way back
-  std::optional<DrawnKey> drawn_key;
+  std::string label;                     // of the forward route
+  bool one_way = false;                  // nothing is to come back
+  std::optional<Route> route;            // nothing: there is no way back
   std::vector<std::string> not_carried;  // target columns from which nothing on the source is computed
   // Some value there and back could be another: what round_trip_sql() is to prove of every row.
   bool needs_proof = false;
@@ -275,5 +298,8 @@ std::string row_hash(const std::vector<std::string>& columns);
 
 // Changes when anything does that decides what a route writes.
 std::string mapping_hash(const std::vector<Route>& routes);
+// What a comparison is worth nothing after: another mapping, other types, other partitions (one may have come with rows
+// that no stream has brought).
+std::string comparison_hash(const Route& route);
 
 }  // namespace walign::mapping

@@ -81,6 +81,8 @@ class Histogram {
 class Metrics {
  public:
   Metrics();
+  // The same registry; whatever is asked for here has these labels, too.
+  Metrics(const Metrics& whole, const Labels& always);
   ~Metrics();
   Metrics(const Metrics&) = delete;
   Metrics& operator=(const Metrics&) = delete;
@@ -94,8 +96,11 @@ class Metrics {
   [[nodiscard]] std::string text() const;
 
  private:
+  [[nodiscard]] Labels with_always(const Labels& labels) const;
+
   struct Registry;
-  std::unique_ptr<Registry> registry_;
+  std::shared_ptr<Registry> registry_;
+  const Labels always_;
 };
 
 // ---------------------------------------------------------------------------------------- progress

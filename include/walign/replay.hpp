@@ -39,6 +39,14 @@ struct Fault {
   std::uint64_t after = 0;
 };
 
+// What the source and its tables were like, from a position on.
+struct RecordedSource {
+  Lsn from;
+  std::uint32_t version = 0;  // 150013
+  std::string encoding;
+  v1::SourceCatalog catalog;
+};
+
 struct Replay {
   // Gives what commits at `from` or above; 0: from the beginning. Called again where it must be read again.
   std::function<std::unique_ptr<source::Source>(Lsn from)> open;
@@ -48,6 +56,7 @@ struct Replay {
   std::uint32_t timeline = 0;
   std::string database;
   std::string slot;
+  std::vector<RecordedSource> recorded;             // by position; empty: the server of `source:` is asked
   std::optional<Fault> fault;                       // only into a target
   const Interrupt* stop = nullptr;                  // must be given; stopping throws Error(interrupted)
   std::function<void(const ReplayDone&)> progress;  // now and then; may be empty
@@ -55,8 +64,9 @@ struct Replay {
 
 // Decodes and counts.
 ReplayDone replay_into_nothing(const Replay& replay);
-// Through the configuration's mapping into its target; `source:` names a server with the same tables, whose catalog
-// says what they are like. Refuses what a start of `run` would refuse for the mapping.
+// Through the configuration's mapping into its target. What the source's tables are like is what was recorded; where
+// the stream describes one otherwise, what was recorded another time. Refuses what a start of `run` would for the
+// mapping.
 ReplayDone replay_into_target(const Replay& replay, const config::Config& config);
 
 }  // namespace walign::stream

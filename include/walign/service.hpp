@@ -9,14 +9,19 @@
 //                        POST /v1/cutover?request=JSON, /v1/cutover/cancel
 //                        GET  /v1/cutover?seen=N&wait_ms=M               answered when there is more than N steps
 //   http: HOST:PORT      GET  / /healthz /readyz /metrics /v1/status       read-only
+//                        GET  /v1/history                                  the lag of the last minutes
+//                        GET  /v1/events                                   the status again and again, as it changes
 //
-// Every answer that is not a page or metrics is JSON; one that is not 2xx is {"error", "hint"}.
+// Every answer that is not a page, metrics or events is JSON; one that is not 2xx is {"error", "hint"}. The page at /
+// and what it loads are files of src/service/web/, part of the program.
 //
 // Invariants
 //  1. Nothing that comes over TCP changes anything.
 //  2. The control socket is never, not even for an instant, open to others than its owner.
 //  3. A server that exists is listening; one that could not bind has thrown.
 //  4. Nothing that a client sends or omits ends a server, and no exception leaves one of its threads.
+//  5. Whoever reads events has a thread of the server's and nothing else: what he does not read in time he does not
+//     get, and nobody waits for him. There are at most kEventReaders.
 //
 // Handlers are called from the servers' threads, several at once. A connection carries one request: an idle one
 // would hold one of the few threads. Whoever watches a change of sides holds one for a second at most, and never the
@@ -29,8 +34,31 @@
 
 namespace walign::service {
 
-// What `status --json` prints, and /v1/status: every field of INTERFACE.md, null where not yet known.
-std::string status_json(const stream::Status& status);
+// What is known by looking at a status again and again, and of the change of sides.
+struct Outlook {
+  std::vector<std::optional<double>> copied_per_second;  // rows, of each table that is being copied
+  std::optional<double> rows_per_second;                 // changes taken from the stream, of all tables
+  std::optional<double> wal_bytes_per_second;            // written on the side that is read
+  std::optional<bool> slot_is_limited;                   // max_slot_wal_keep_size is set there
+  std::optional<double> slot_safe_bytes;    // that may still be written before the slot loses what it needs
+  std::optional<double> slot_seconds_left;  // until then; none where that room does not shrink
+  bool backfill_paused = false;
+  bool running = true;                 // false: read from what a sidecar left
+  cutover::Controller::Watch change;   // under way, or the last one
+  std::int64_t gates_asked_at_us = 0;  // since 1970, as the next; 0: never by this process
+  std::int64_t now_us = 0;             // of the look
+};
+
+// What to do now, in a sentence, and what to type for it; `command` is empty where there is nothing but to wait.
+struct NextStep {
+  std::string text;
+  std::string command;
+};
+NextStep next_step(const stream::Status& status, const Outlook& outlook);
+
+// What `status --json` prints, and /v1/status: every field of INTERFACE.md, null where not yet known. `indent` -1: one
+// line.
+std::string status_json(const stream::Status& status, const Outlook& outlook = {}, int indent = 2);
 
 // What `verify --json` prints, and /v1/verify/ID.
 std::string verification_json(const verify::Report& report);
@@ -60,6 +88,8 @@ std::string gate_remedy(std::string_view gate, std::string_view value);
 // Microseconds since 1970 as 2026-01-31T12:00:00.123456Z.
 std::string iso_time(std::int64_t unix_micros);
 
+class Observer;  // src/service/observer.hpp: looks each second
+
 // What the servers ask and tell. Each may throw Error.
 struct Handlers {
   std::function<stream::Status()> status;
@@ -76,10 +106,19 @@ struct Handlers {
   // As cutover::Controller::watch().
   std::function<cutover::Controller::Watch(std::size_t seen, std::chrono::milliseconds timeout)> watch_change;
   std::int64_t max_lag_bytes = 0;  // gates.max_lag: /readyz
+  std::function<bool()> backfill_paused;
+  std::function<std::int64_t()> gates_asked_at_us;  // 0: never
+  // The metric walign_slot_safe_bytes of a direction: not a number while it is not known, infinite without a limit.
+  std::function<double(const std::string& direction)> slot_safe_bytes;
+  // Shared by both servers; none: no outlook, no history, no events.
+  std::shared_ptr<Observer> observer;
 };
+// Sets `observer`: looks from now on, for as long as somebody holds these handlers.
+void observe(Handlers& handlers);
+inline constexpr int kEventReaders = 12;
+
 // All must outlive the servers. Each request concerns the direction that applies when it comes.
-Handlers handlers_of(cutover::Migration& migration, const obs::Metrics& metrics,
-                     const config::Config& config);
+Handlers handlers_of(cutover::Migration& migration, obs::Metrics& metrics, const config::Config& config);
 
 // Why /readyz is not 200; nullopt where it is.
 std::optional<std::string> why_not_ready(const stream::Status& status, std::int64_t max_lag_bytes);

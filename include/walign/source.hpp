@@ -26,9 +26,11 @@
 #pragma once
 
 #include <memory>
+#include <set>
 #include <variant>
 
 #include "walign/capture.hpp"
+#include "walign/catalog.hpp"
 #include "walign/config.hpp"
 #include "walign/event.hpp"
 #include "walign/journal.hpp"
@@ -60,6 +62,8 @@ class Source {
 
 struct SlotOptions {
   pg::ConnectionOptions connection;  // `replication` is set here
+  // Where it must lead to, if that is known: Error(transient) where it does not.
+  std::optional<pg::ServerFacts> server;
   std::string slot;
   std::vector<std::string> publications;
   Lsn from;  // transactions that end at or below are not sent
@@ -83,12 +87,23 @@ struct CaptureProgress {
   std::uint64_t frames = 0;
   std::uint64_t bytes = 0;  // of frames, before compression
 };
+using TableNames = std::set<std::pair<std::string, std::string>>;  // schema and name
+// The tables of some publications, leaves of partitioned ones under their own names.
+TableNames published_tables(pg::Connection& source, const std::vector<std::string>& publications);
+// Those tables, with the ones that they are partitions of, and what was recorded of them.
+v1::SourceCatalog record_catalog(const pg::Catalog& tables, const TableNames& of);
+pg::Catalog recorded_catalog(const v1::SourceCatalog& catalog);
+
 struct CaptureOptions {
   SlotOptions slot;          // spill is not used: a capture keeps frames as they come
   v1::CaptureHeader origin;  // who the source is; protocol and slot are set here
   std::string directory;
   std::int64_t segment_bytes = state::kCaptureSegmentBytes;
-  Lsn until;  // ends when everything that committed below this is on disk; 0: never
+  Lsn until;               // ends when everything that committed below this is on disk; 0: never
+  bool two_phase = false;  // PREPARE TRANSACTION is sent when it happens; the slot stays so for good
+  // The source's tables as they are now: asked at the beginning, and where the stream describes one in another way.
+  // May be empty: then a replay needs the source.
+  std::function<v1::SourceCatalog()> catalog;
   const Interrupt* stop = nullptr;
   std::function<void(const CaptureProgress&)> progress;  // about once a second; may be empty
 };
@@ -153,9 +168,10 @@ struct NewSlot {
 // Makes the slot. `under_snapshot` runs on the walsender inside the snapshot of the slot's beginning: it sees
 // exactly the rows that the stream will not bring; if it throws, the slot is dropped again. Slot creation waits
 // for every transaction that is running; `still_waiting` is called about every two seconds, and may throw.
+// `two_phase`: for captures only, see CaptureOptions.
 NewSlot create_slot(const pg::ConnectionOptions& connection, const std::string& slot,
                     const std::function<void(pg::Connection&)>& under_snapshot,
-                    const std::function<void()>& still_waiting);
+                    const std::function<void()>& still_waiting, bool two_phase = false);
 
 // Sessions whose transactions slot creation waits for: "pid 123 (app, 12 s): UPDATE ...".
 std::vector<std::string> running_transactions(pg::Connection& source);

@@ -8,6 +8,8 @@
 //   DIRECTORY/db/           one RocksDB
 //   DIRECTORY/journal/      transactions as they were received (walign/journal.hpp)
 //   DIRECTORY/spill/        transactions that are still running (walign/spill.hpp); nothing after a restart
+//   DIRECTORY/reports/      what changes of sides have left on paper
+//   DIRECTORY/reverse/      the same of the way back, while there is one
 //   DIRECTORY/control.sock  the sidecar's (module service)
 //
 //   column family   key                          value (walign.v1, behind a format byte and its length)
@@ -99,6 +101,14 @@ class Store {
  protected:
   Store() = default;
 };
+
+// ------------------------------------------------------------------------------- files beside a store
+
+// Writes DIRECTORY/reports/NAME, whole or not at all; on disk when it returns its path. Error(storage, precondition).
+std::string keep_report(const std::string& directory, const std::string& name, std::string_view text);
+// Removes a directory that no process uses, with all that is in it; false where there was none. Error(storage) where
+// the disk refuses, with what is left.
+bool remove_directory(const std::string& path);
 
 // ------------------------------------------------------------------------------- where to go on from
 

@@ -80,6 +80,8 @@ struct Plan {
     std::optional<double> estimated_rows;  // of the source; none where it was never analysed
     std::int64_t bytes = 0;
     mapping::CopyWay copy;
+    std::vector<std::string>
+        copied_after;  // tables that are complete before this one begins, since it reads them
     std::int64_t rows_per_chunk = 0;
     std::int64_t chunks = 1;             // about so many
     std::optional<double> copy_seconds;  // with all workers at it and nothing else to do; none without rows
@@ -90,8 +92,9 @@ struct Plan {
       std::vector<std::string> by_default;                       // source columns that keep what they have
       std::vector<std::string> not_carried;  // target columns that tell the source nothing
       std::vector<std::string> risks;
-      std::string filter;     // which rows of the target are carried; empty: all
-      std::string drawn_key;  // reverse_key:, where it is needed
+      std::string filter;      // which rows of the target are carried; empty: all
+      std::string drawn_key;   // reverse_key:
+      std::string drawn_into;  // the target's column that such a key is written into
       std::string insert_sql, update_sql, delete_sql;
     } back;
   };
@@ -151,6 +154,13 @@ struct SidesStatus {
   std::optional<double> refused_ms;  // for how long writes waited or were refused
 };
 
+// What a target that went back in time would be caught up from (walign/journal.hpp).
+struct JournalStatus {
+  Lsn from, to;
+  std::uint64_t bytes = 0;  // on disk
+  double age_seconds = 0;   // since the oldest part that is kept was begun
+};
+
 // What is known now; nullopt where it is not known yet.
 struct Status {
   std::string migration;
@@ -168,6 +178,7 @@ struct Status {
   std::vector<TableStatus> tables;
   std::optional<std::uint64_t> epoch;
   std::optional<std::int64_t> dead_letters;
+  std::optional<JournalStatus> journal;  // none as well where it is empty
   std::uint64_t transactions = 0;
   std::int64_t last_commit_time_us = 0;  // of the last transaction applied, since 1970; 0: none yet
   bool paused = false;
@@ -179,6 +190,16 @@ struct Status {
 };
 
 // ------------------------------------------------------------------------------ work beside the stream
+
+// A range of a table's keys, in the source's order of CopyWay::key, in text. A bound is just before its key, or just
+// after it; without one it is before all keys, or after all.
+struct KeyRange {
+  std::optional<std::vector<std::string>> lower;
+  bool after_lower = false;
+  std::optional<std::vector<std::string>> upper;
+  bool after_upper = false;
+  bool operator==(const KeyRange&) const = default;
+};
 
 // Something that reads rows beside the stream and joins it by alignment (walign/align.hpp): the copy of old rows, the
 // comparison of both sides. The loop asks it about every part before it is taken. All calls are on the loop's thread,
@@ -238,6 +259,9 @@ class Companion {
   // Route::id; keys as CopyWay::key has them, in text. On the loop's thread, between batches. Throws
   // Error(precondition) where that cannot be done.
   virtual void take_again(int route, const std::vector<std::vector<std::string>>& keys);
+  // Of a table that is being copied, the ranges whose rows the target has by now, in no order; a range that is given
+  // again later has been loaded all the while, or emptied and loaded once more. Nothing for any other. From any thread.
+  [[nodiscard]] virtual std::vector<KeyRange> loaded(int /*route*/) const { return {}; }
 };
 
 // ---------------------------------------------------------------------------------------- whose turn it is

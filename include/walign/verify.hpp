@@ -6,6 +6,8 @@
 //                 the two compared at leisure (src/verify/meeting.hpp says when the result counts)
 //   what changed  the keys that the stream has brought changes of since they were last compared, some hundreds at a
 //                 time, in the same way
+//   being copied  the ranges that are loaded, where somebody asks; nothing of it is kept, and it proves nothing of the
+//                 rest
 //
 // Where a table is only renamed, of equal types, and its key sorts equally on both sides, each server hashes its own
 // rows and only hashes travel; where the hashes of a range differ, the rows of that range are looked at. Else the
@@ -37,10 +39,11 @@ struct Request {
 };
 
 struct TableReport {
-  std::string table;              // Route::label()
-  std::string state = "waiting";  // comparing, done, skipped, failed
-  bool whole = false;             // every row was compared
-  std::int64_t rows = 0;          // compared
+  std::string table;  // Route::label()
+  // comparing, done, failed; of a table that is being copied: partial (the rows that are there), skipped
+  std::string state = "waiting";
+  bool whole = false;     // every row was compared; of a partial one, every row that is there
+  std::int64_t rows = 0;  // compared
   std::int64_t rows_estimated = 0;
   std::int64_t differences = 0;
   std::vector<v1::Difference> kept;  // at most a thousand of them

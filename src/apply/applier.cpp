@@ -27,6 +27,18 @@ bool set_replica_role(pg::Connection& connection) {
   }
 }
 
+// The shortest of a few.
+std::chrono::microseconds round_trip(pg::Connection& connection) {
+  auto shortest = std::chrono::microseconds::max();
+  for (int i = 0; i < 3; ++i) {
+    const auto began = std::chrono::steady_clock::now();
+    connection.exec("");
+    const auto took = std::chrono::steady_clock::now() - began;
+    shortest = std::min(shortest, std::chrono::duration_cast<std::chrono::microseconds>(took));
+  }
+  return shortest;
+}
+
 std::uint64_t changes_of(const v1::Change& change) { return change.kind() == v1::Change::MESSAGE ? 0 : 1; }
 
 }  // namespace
@@ -62,6 +74,7 @@ Applier::Impl::Impl(Options o, std::vector<mapping::Route> r)
   open_books.resize(routes.size());
   dead_keys.load(connection, options.stream, routes);
   dead_letters = count_dead_letters(connection, options.stream);
+  encoder.copy_from(rows_worth_a_copy(round_trip(connection)));
 }
 
 // -------------------------------------------------------------------------------------- gathering
@@ -70,7 +83,7 @@ Applier::Impl::Impl(Options o, std::vector<mapping::Route> r)
 // came before is written first, so that the stream stops just before the changed table's first row.
 void Applier::Impl::bind_all(const event::TransactionPart& part) {
   const auto flush_what_is_whole = [this] {
-    if (!parts.empty() && parts.back().last()) flush();
+    if (parts.empty() || parts.back().last()) flush(true);
   };
   try {
     for (const auto& relation : part.relations()) router.bind(relation);
@@ -89,13 +102,17 @@ void Applier::Impl::add(event::TransactionPart part, std::vector<Exception> its_
   // A transaction that must go row by row has batches of its own.
   const bool alone = careful_at.valid() && (part.commit_lsn() == careful_at) !=
                                                (!parts.empty() && parts.back().commit_lsn() == careful_at);
-  if (alone && !parts.empty()) flush();
+  if (alone && !parts.empty()) flush(true);
+  gather(std::move(part), std::move(its_exceptions), std::move(its_extra));
+}
+
+void Applier::Impl::gather(event::TransactionPart part, std::vector<Exception> its_exceptions,
+                           std::vector<Extra> its_extra) {
   const std::size_t index = parts.size();
   batch_bytes += part.memory_bytes();
   parts.push_back(std::move(part));
   exceptions.push_back(std::move(its_exceptions));
-  extra.insert(extra.end(), std::make_move_iterator(its_extra.begin()),
-               std::make_move_iterator(its_extra.end()));
+  extra.push_back(std::move(its_extra));
   // parts may move when it grows; what they own does not.
   const auto& changes = parts[index].tx().changes();
   for (int i = 0; i < changes.size(); ++i) {
@@ -110,6 +127,13 @@ void Applier::Impl::add(event::TransactionPart part, std::vector<Exception> its_
     ++open_transactions;
     open_commit_time_us = parts[index].tx().commit_time_us();
   }
+}
+
+bool Applier::Impl::any_extra() const {
+  const auto end = std::min(extra_to, extra.size());
+  return std::any_of(extra.begin() + static_cast<std::ptrdiff_t>(std::min(extra_from, end)),
+                     extra.begin() + static_cast<std::ptrdiff_t>(end),
+                     [](const auto& its) { return !its.empty(); });
 }
 
 std::optional<SingleChange> Applier::Impl::meaning(std::size_t part, int index, const Binding& binding) {
@@ -248,173 +272,6 @@ void Applier::Impl::append_moot(const TruncateStep& truncate, std::vector<Execut
   }
 }
 
-void Applier::Impl::prepare(const std::vector<Execution>& executions) {
-  for (const auto& e : executions) {
-    if (e.statement == nullptr || prepared.contains(e.statement->name)) continue;
-    pg::Pipeline pipeline(connection);
-    pipeline.prepare(e.statement->name, e.statement->sql, {});
-    pipeline.finish();
-    prepared.insert(e.statement->name);
-  }
-}
-
-void Applier::Impl::write(const std::vector<Execution>& executions, Lsn commit_at) {
-  prepare(executions);
-  pg::Pipeline pipeline(connection);
-  const bool opens = !open;
-  if (opens) pipeline.send("BEGIN");
-  if (opens && !options.signature.empty()) {
-    pipeline.send("SELECT pg_catalog.pg_logical_emit_message(true, 'walign', $1::text)", {{options.signature}});
-  }
-  if (!extra_sent) {
-    for (const auto& e : extra) {
-      std::vector<pg::Param> params;
-      for (const auto& text : e.params) params.push_back({text, 0, false, false});
-      pipeline.send(e.sql, params);
-    }
-  }
-  const std::size_t before = pipeline.sent();
-  for (const auto& e : executions) {
-    std::vector<pg::Param> params;
-    for (const auto& array : e.arrays) params.push_back(array.param());
-    for (const auto& text : e.text_params) params.push_back({text, 0, false, false});
-    if (e.statement == nullptr) {
-      pipeline.send(e.sql, params);
-    } else {
-      params.push_back({e.count, 0, false, false});
-      pipeline.send_prepared(e.statement->name, params);
-    }
-  }
-  const bool commits = commit_at.valid();
-  if (commits) {
-    const std::string move = "SELECT walign.advance($1, $2::bigint, $3::pg_lsn, $4::pg_lsn)";
-    const std::string from = position.to_string();
-    const std::string to = commit_at.to_string();
-    const std::string its_epoch = cat(epoch);
-    pipeline.send(move, {{options.stream}, {its_epoch}, {from}, {to}});
-    pipeline.send("COMMIT");
-    pipeline.send("SELECT pg_catalog.pg_current_wal_insert_lsn(), pg_catalog.pg_current_wal_flush_lsn()");
-  }
-  open = true;
-  std::vector<pg::Result> results;
-  try {
-    results = pipeline.finish();
-  } catch (const Error& error) {
-    failed_execution = pipeline.failed_index() - std::min<std::size_t>(pipeline.failed_index(), before);
-    if (error.kind() == ErrorKind::connection && commits) {
-      throw Error(ErrorKind::in_doubt, error.message(),
-                  "walign reads the target's position to see whether the last commit took place");
-    }
-    throw;
-  }
-  extra_sent = true;
-  count(executions, results, before);
-  if (!commits) return;
-  extra_sent = false;
-  const auto& wal = results.back();
-  last_commit_on_target = wal.lsn(0, 0).without_page_header();
-  unflushed.push_back({commit_at, last_commit_on_target});
-  position = commit_at;
-  reached = commit_at;
-  committed();
-}
-
-void Applier::Impl::count(const std::vector<Execution>& executions, const std::vector<pg::Result>& results,
-                          std::size_t first) {
-  for (std::size_t i = 0; i < executions.size(); ++i) {
-    const auto& e = executions[i];
-    auto& its = open_books[static_cast<std::size_t>(e.route->id)];
-    if (e.forgets) {
-      dead_letters -= results[first + i].affected();
-      continue;
-    }
-    if (e.dead_letter) {
-      its.dead_letters += e.weight;
-      dead_letters += static_cast<std::int64_t>(e.weight);
-      continue;
-    }
-    std::uint64_t kept = e.weight;
-    if (e.statement != nullptr && e.statement->counts_weights) {
-      kept = static_cast<std::uint64_t>(results[first + i].integer(0, 0));
-      WALIGN_CHECK(kept <= e.weight);
-    }
-    its.applied += kept;
-    its.filtered += e.weight - kept;
-  }
-  stats.statements += executions.size();
-}
-
-void Applier::Impl::nothing_to_write(Lsn at) {
-  reached = at;
-  committed();
-}
-
-void Applier::Impl::committed() {
-  check_books();
-  for (std::size_t i = 0; i < books.size(); ++i) books[i] += std::exchange(open_books[i], {});
-  transactions += std::exchange(open_transactions, 0);
-  if (open_commit_time_us != 0) commit_time_us = open_commit_time_us;
-  open = false;
-}
-
-void Applier::Impl::check_books() {
-  for (const auto& route : routes) {
-    const auto& its = open_books[static_cast<std::size_t>(route.id)];
-    if (its.balance()) continue;
-    throw Error(ErrorKind::bug,
-                cat("the books of ", route.label(), " do not balance: ", its.decoded, " decoded, ",
-                    its.applied, " applied, ", its.filtered, " filtered, ", its.dropped, " dropped, ",
-                    its.dead_letters, " dead letters"),
-                "this is a defect in walign; compare the table on both sides before going on, and report it")
-        .at(position);
-  }
-}
-
-void Applier::Impl::forget_batch() {
-  compactor->clear();
-  parts.clear();
-  exceptions.clear();
-  extra.clear();
-  extra_sent = false;
-  batch_bytes = 0;
-  batch_changes = 0;
-}
-
-void Applier::Impl::rollback() {
-  if (connection.broken()) return;
-  connection.exec("ROLLBACK");
-  open = false;
-  extra_sent = false;
-  dead_keys.load(connection, options.stream, routes);
-  dead_letters = count_dead_letters(connection, options.stream);
-}
-
-void Applier::Impl::flush() {
-  if (parts.empty()) return;
-  const auto started = std::chrono::steady_clock::now();
-  stats = {batch_changes, 0, 0};
-  const Lsn commit_at = parts.back().last() ? parts.back().end_lsn() : Lsn();
-  if (careful_at.valid() && parts.back().commit_lsn() == careful_at) {
-    flush_carefully();
-  } else {
-    try {
-      const bool was_open = open;
-      const auto executions = encode(compactor->take(), Updates::in_place);
-      // A transaction that leaves nothing to write moves the position with the next one that does.
-      if (!executions.empty() || !extra.empty() || was_open) {
-        write(executions, commit_at);
-      } else if (commit_at.valid()) {
-        nothing_to_write(commit_at);
-      }
-    } catch (const Error& error) {
-      if (!is_data_error(error)) throw;
-      flush_carefully();
-    }
-  }
-  forget_batch();
-  stats.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
-}
-
 // ----------------------------------------------------------------------------------- the public face
 
 Applier::Applier(Options options, std::vector<mapping::Route> routes)
@@ -429,7 +286,8 @@ void Applier::be_careful_at(Lsn commit_lsn) { impl_->careful_at = commit_lsn; }
 void Applier::add(event::TransactionPart part, std::vector<Exception> exceptions, std::vector<Extra> extra) {
   impl_->add(std::move(part), std::move(exceptions), std::move(extra));
 }
-bool Applier::pending() const { return !impl_->parts.empty(); }
+bool Applier::pending() const { return gathering() || impl_->handed_over != nullptr; }
+bool Applier::gathering() const { return !impl_->parts.empty(); }
 bool Applier::full() const {
   // The end of a transaction that came in several batches: what follows shall not fail together with it.
   if (!impl_->parts.empty() && !impl_->parts.front().first() && impl_->parts.back().last()) return true;
@@ -439,14 +297,16 @@ bool Applier::full() const {
 bool Applier::in_transaction() const {
   return impl_->parts.empty() ? impl_->open : !impl_->parts.back().last();
 }
-void Applier::flush() { impl_->flush(); }
+void Applier::flush() { impl_->flush(true); }
+void Applier::hand_over() { impl_->flush(false); }
+void Applier::settle() { impl_->settle(); }
 Lsn Applier::durable() const { return impl_->durable; }
 Lsn Applier::last_commit_on_target() const { return impl_->last_commit_on_target; }
 const std::vector<Books>& Applier::books() const { return impl_->books; }
 std::uint64_t Applier::transactions() const { return impl_->transactions; }
 std::int64_t Applier::last_commit_time_us() const { return impl_->commit_time_us; }
 std::int64_t Applier::dead_letters() const { return impl_->dead_letters; }
-Applier::FlushStats Applier::last_flush() const { return impl_->stats; }
+std::vector<Applier::FlushStats> Applier::take_flush_stats() { return std::exchange(impl_->flushes, {}); }
 
 void Applier::store_progress(Lsn position) {
   WALIGN_CHECK(!in_transaction() && !pending());
@@ -456,6 +316,9 @@ void Applier::store_progress(Lsn position) {
 
 void Applier::poll_durable(bool force) {
   auto& i = *impl_;
+  // The answer to what was handed over says it too.
+  if (i.handed_over && !force) return;
+  i.settle();
   if (i.unflushed.empty() || i.open) return;
   // Anything that must reach the disk takes all WAL before it along.
   if (force) {
@@ -463,12 +326,7 @@ void Applier::poll_durable(bool force) {
         "BEGIN; SET LOCAL synchronous_commit = local; "
         "SELECT pg_catalog.pg_logical_emit_message(true, 'walign', ''); COMMIT");
   }
-  const auto r = i.connection.exec("SELECT pg_catalog.pg_current_wal_flush_lsn()");
-  const Lsn flushed = r.lsn(0, 0);
-  while (!i.unflushed.empty() && i.unflushed.front().target_lsn <= flushed) {
-    i.durable = i.unflushed.front().position;
-    i.unflushed.pop_front();
-  }
+  i.flushed_to(i.connection.exec("SELECT pg_catalog.pg_current_wal_flush_lsn()").lsn(0, 0));
 }
 
 }  // namespace walign::apply

@@ -125,6 +125,8 @@ void Applier::Impl::flush_carefully() {
 
 void Applier::Impl::apply_transaction(const Parts& transaction) {
   const Lsn commit_at = transaction.back()->end_lsn();
+  extra_from = static_cast<std::size_t>(transaction.front() - parts.data());
+  extra_to = static_cast<std::size_t>(transaction.back() - parts.data()) + 1;
   const auto start = [&] {
     forget_counts();
     for (const auto* part : transaction) count_decoded(static_cast<std::size_t>(part - parts.data()));
@@ -164,7 +166,7 @@ void Applier::Impl::row_by_row(const Parts& transaction, Lsn commit_at) {
     });
   }
   try {
-    if (executions.empty() && !open) {
+    if (executions.empty() && !open && !any_extra()) {
       if (commit_at.valid()) nothing_to_write(commit_at);
     } else {
       write(executions, commit_at);
@@ -235,7 +237,8 @@ bool Applier::Impl::exchange(const Parts& transaction, Lsn commit_at) {
 void Applier::Impl::begin(const std::string& settings) {
   connection.exec(cat("BEGIN; ", settings));
   if (options.signature.empty()) return;
-  connection.query("SELECT pg_catalog.pg_logical_emit_message(true, 'walign', $1::text)", {options.signature});
+  connection.query("SELECT pg_catalog.pg_logical_emit_message(true, 'walign', $1::text)",
+                   {options.signature});
 }
 
 void Applier::Impl::setting_aside(const Parts& transaction, Lsn commit_at) {

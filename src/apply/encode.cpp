@@ -82,17 +82,9 @@ class Filling {
           array.add(value.bytes);
           return;
         case event::State::unchanged_toast:
-        case event::State::not_sent: missing(binding, i);
+        case event::State::not_sent: missing_value(binding, binding.source_of[static_cast<std::size_t>(i)]);
       }
     });
-  }
-
-  [[noreturn]] void missing(const Binding& binding, int column) const {
-    throw Error(ErrorKind::conflict,
-                cat(route_.label(), ": the value of ", binding.relation->columns(column).name(),
-                    " is needed and was not sent"),
-                cat("ALTER TABLE ", pg::qualified(route_.source.schema, route_.source.name),
-                    " REPLICA IDENTITY FULL"));
   }
 
   // A way back was made for whole old rows, and this table, a partition made since then, say, does not send them.
@@ -130,8 +122,14 @@ void encode_removes(const RouteRows& table, Statements& statements, std::vector<
 void encode_updates(const RouteRows& table, Updates how, Statements& statements,
                     std::vector<Execution>& out) {
   std::map<mapping::ColumnSet, Filling> by_columns;
+  Filling* whole = nullptr;  // of rows that have every value, as most have
   for (const NetRow& row : table.rows) {
     if (row.net != Net::update) continue;
+    const bool is_whole = !has_unchanged(*row.row);
+    if (is_whole && whole != nullptr) {
+      whole->add(row, *row.row);
+      continue;
+    }
     auto unchanged = unchanged_columns(*row.binding, *row.row);
     auto found = by_columns.find(unchanged);
     if (found == by_columns.end()) {
@@ -141,15 +139,18 @@ void encode_updates(const RouteRows& table, Updates how, Statements& statements,
                   .try_emplace(std::move(unchanged), *table.route, statement, out, how == Updates::reinserted)
                   .first;
     }
+    if (is_whole) whole = &found->second;
     found->second.add(row, *row.row);
   }
   for (auto& [unchanged, filling] : by_columns) filling.close();
 }
 
+bool is_inserted(const NetRow& row) { return row.net == Net::insert || row.net == Net::replace; }
+
 void encode_inserts(const RouteRows& table, Statements& statements, std::vector<Execution>& out) {
   std::optional<Filling> filling;
   for (const NetRow& row : table.rows) {
-    if (row.net != Net::insert && row.net != Net::replace) continue;
+    if (!is_inserted(row)) continue;
     if (!filling) filling.emplace(*table.route, statements.insert(*table.route), out);
     filling->add(row, *row.row);
   }
@@ -187,6 +188,32 @@ const mapping::Statement& Statements::replace(const mapping::Route& route,
              [&] { return mapping::replace_statement(route, unchanged, keys); });
 }
 
+const CopyInto* Statements::copy(const mapping::Route& route) {
+  auto found = copies_.find(route.id);
+  if (found == copies_.end()) found = copies_.emplace(route.id, copy_into(route)).first;
+  return found->second ? &*found->second : nullptr;
+}
+
+bool Encoder::copy_inserts(const RouteRows& table, std::vector<Execution>& out) {
+  const auto inserts = std::count_if(table.rows.begin(), table.rows.end(), is_inserted);
+  if (static_cast<std::size_t>(inserts) < copy_from_) return false;
+  const CopyInto* into = statements_.copy(*table.route);
+  if (into == nullptr) return false;
+  CopyRows rows(*table.route, *into);
+  Execution e;
+  e.route = table.route;
+  e.sql = into->sql;
+  e.count = cat(inserts);
+  for (const NetRow& row : table.rows) {
+    if (!is_inserted(row)) continue;
+    rows.add(*row.binding, *row.row);
+    e.weight += row.weight;
+  }
+  e.copy = rows.take();
+  out.push_back(std::move(e));
+  return true;
+}
+
 void Encoder::rows(const RowsStep& step, Updates updates, std::vector<Execution>& out,
                    std::map<int, std::uint64_t>& cancelled) {
   finish(out);
@@ -196,7 +223,7 @@ void Encoder::rows(const RowsStep& step, Updates updates, std::vector<Execution>
     }
     encode_removes(table, statements_, out);
     encode_updates(table, updates, statements_, out);
-    encode_inserts(table, statements_, out);
+    if (!copy_inserts(table, out)) encode_inserts(table, statements_, out);
   }
 }
 

@@ -3,6 +3,7 @@
 // Steps to executions: which prepared statement, with which arrays. Pure.
 #pragma once
 
+#include "copy_rows.hpp"
 #include "steps.hpp"
 
 namespace walign::apply {
@@ -14,6 +15,7 @@ struct Execution {
   std::string sql;
   std::vector<pg::TextArray> arrays;     // in the statement's order of parameters
   std::vector<std::string> text_params;  // of `sql`
+  std::string copy;                      // rows, where `sql` is a COPY; else empty
   std::string count;                     // the last parameter, as text
   std::uint64_t weight = 0;              // source changes in it
   bool dead_letter = false;              // they are set aside, not applied
@@ -29,6 +31,8 @@ class Statements {
   const mapping::Statement& key_change(const mapping::Route& route, const mapping::ColumnSet& unchanged);
   const mapping::Statement& replace(const mapping::Route& route, const mapping::ColumnSet& unchanged,
                                     bool keys);
+  // Null where a route's rows cannot come by COPY.
+  const CopyInto* copy(const mapping::Route& route);
 
  private:
   enum class Kind { insert, remove, update, key_change, replace, replace_keys };
@@ -36,6 +40,7 @@ class Statements {
   const mapping::Statement& get(Kind kind, const mapping::Route& route, const mapping::ColumnSet& unchanged,
                                 Make make);
   std::map<std::tuple<Kind, int, mapping::ColumnSet>, mapping::Statement> made_;
+  std::map<int, std::optional<CopyInto>> copies_;  // by route id
 };
 
 // How updates and key changes are written.
@@ -51,6 +56,9 @@ class Encoder {
   Encoder(const Encoder&) = delete;
   Encoder& operator=(const Encoder&) = delete;
 
+  // So many inserts into one table, or more, come by COPY. Until this is called none do.
+  void copy_from(std::size_t rows) { copy_from_ = rows; }
+
   // Appends the executions of a Rows step. Rows that net to nothing are counted in `cancelled` by route id.
   void rows(const RowsStep& step, Updates updates, std::vector<Execution>& out,
             std::map<int, std::uint64_t>& cancelled);
@@ -64,7 +72,10 @@ class Encoder {
  private:
   static bool is_same_row(const v1::Tuple& old_row, const v1::Tuple& earlier);
   void gather(const SingleChange& change, std::vector<Execution>& out);
+  // False where they come in arrays.
+  bool copy_inserts(const RouteRows& table, std::vector<Execution>& out);
 
+  std::size_t copy_from_ = std::numeric_limits<std::size_t>::max();
   struct Gathered;
   std::unique_ptr<Gathered> gathered_;  // key changes not yet in `out`
   Statements& statements_;

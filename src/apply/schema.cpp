@@ -2,7 +2,7 @@
 //
 // What walign keeps on the target, and the functions that its statements call. Names are qualified everywhere:
 // the sessions that run this have an empty search_path.
-#include "walign/apply.hpp"
+#include "walign/crosswalk.hpp"
 
 namespace walign::apply {
 
@@ -56,6 +56,23 @@ CREATE TABLE IF NOT EXISTS walign.chunk (
   loaded_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 CREATE INDEX IF NOT EXISTS chunk_route ON walign.chunk (stream, route);
+
+-- A row for each shape that a table of the source was seen in, oldest first (relations.hpp).
+CREATE TABLE IF NOT EXISTS walign.relation (
+  id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  stream text NOT NULL,
+  oid bigint NOT NULL,
+  table_oid bigint NOT NULL,
+  schema text NOT NULL,
+  name text NOT NULL,
+  attnums int[] NOT NULL,
+  columns text[] NOT NULL,
+  types bigint[] NOT NULL,
+  filenode bigint NOT NULL,
+  seen pg_lsn NOT NULL,
+  seen_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+CREATE INDEX IF NOT EXISTS relation_stream ON walign.relation (stream, table_oid);
 
 CREATE TABLE IF NOT EXISTS walign.dead_letter (
   id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -219,6 +236,11 @@ void raise_epoch(pg::Connection& target, const std::string& stream, std::uint64_
       {stream, cat(to)});
 }
 
+void displace(pg::Connection& target, const std::string& stream) {
+  if (!schema_installed(target)) return;
+  target.query("UPDATE walign.stream SET epoch = epoch + 1 WHERE name = $1", {stream});
+}
+
 std::vector<Extra> forget_copied(const std::string& stream, const std::string& route) {
   std::vector<Extra> out;
   for (const char* table : {"dead_letter", "chunk", "copy"}) {
@@ -233,7 +255,7 @@ namespace {
 void drop_schema_objects(pg::Connection& target) {
   target.exec(
       "DROP TABLE IF EXISTS walign.schema_version, walign.stream, walign.copy, walign.chunk, "
-      "walign.dead_letter; "
+      "walign.relation, walign.dead_letter; "
       "DROP FUNCTION IF EXISTS walign.advance(text, bigint, pg_lsn, pg_lsn), walign.expect(bigint, bigint, "
       "text), "
       "walign.unmapped_value(text, text, text)");
@@ -247,14 +269,16 @@ void drop_schema_objects(pg::Connection& target) {
 
 void remove_stream(pg::Connection& target, const std::string& stream) {
   if (!schema_installed(target)) return;
+  install_schema(target);  // an older one lacks tables
   target.exec("BEGIN; SET LOCAL synchronous_commit = on");
-  for (const char* table : {"dead_letter", "chunk", "copy"}) {
+  for (const char* table : {"dead_letter", "chunk", "copy", "relation"}) {
     target.query(cat("DELETE FROM walign.", table, " WHERE stream = $1"), {stream});
   }
   target.exec("LOCK TABLE walign.stream IN ACCESS EXCLUSIVE MODE");  // another may begin at this moment
   target.query("DELETE FROM walign.stream WHERE name = $1", {stream});
-  const auto left = target.exec("SELECT count(*) FROM walign.stream");
-  if (left.integer(0, 0) == 0) drop_schema_objects(target);
+  const bool last = target.exec("SELECT count(*) FROM walign.stream").integer(0, 0) == 0;
+  forget_crosswalk(target, stream, last);
+  if (last) drop_schema_objects(target);
   target.exec("COMMIT");
 }
 

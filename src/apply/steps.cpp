@@ -15,10 +15,11 @@ class KeyIndex {
   // The place for `key`: kNone in it means that it was not there, and the caller stores its index.
   std::uint32_t& find(std::string_view key) {
     if ((used_ + 1) * 2 > slots_.size()) grow();
-    Slot& slot = probe(key, std::hash<std::string_view>{}(key));
+    const std::size_t hash = std::hash<std::string_view>{}(key);
+    Slot& slot = probe(key, hash);
     if (slot.index == kNone && slot.key.data() == nullptr) {
       slot.key = key;
-      slot.hash = std::hash<std::string_view>{}(key);
+      slot.hash = hash;
       ++used_;
     }
     return slot.index;
@@ -51,17 +52,17 @@ class KeyIndex {
   std::size_t used_ = 0;
 };
 
-// The value of one column of a tuple.
+// The value of one column of a tuple; keys tend to stand at its beginning.
 event::Value value_at(const v1::Tuple& row, int column) {
-  event::Value found;
-  event::for_each_value(row, [&](int i, const event::Value& value) {
-    if (i == column) found = value;
-  });
-  return found;
-}
-
-bool has_unchanged(const v1::Tuple& row) {
-  return std::find(row.lengths().begin(), row.lengths().end(), event::kUnchangedToast) != row.lengths().end();
+  std::size_t at = 0;
+  for (int i = 0; i < column; ++i) {
+    const std::uint32_t code = row.lengths(i);
+    if (code >= event::kFirstLength) at += code - event::kFirstLength;
+  }
+  const std::uint32_t code = row.lengths(column);
+  if (code < event::kFirstLength) return {static_cast<State>(code), {}, false};
+  const std::string_view values = row.values();
+  return {State::value, values.substr(at, code - event::kFirstLength), false};
 }
 
 void append_length(std::string& out, std::size_t length) {
@@ -80,6 +81,10 @@ std::optional<std::string> key_bytes(const Binding& binding, const v1::Tuple& ro
     out += value.bytes;
   }
   return out;
+}
+
+bool has_unchanged(const v1::Tuple& row) {
+  return std::find(row.lengths().begin(), row.lengths().end(), event::kUnchangedToast) != row.lengths().end();
 }
 
 const v1::Tuple* complete_from(const v1::Tuple& row, const v1::Tuple& other, google::protobuf::Arena& arena) {
@@ -141,20 +146,29 @@ struct Compactor::Impl {
     }
   }
 
-  RouteRows& rows_of(const mapping::Route& route) {
+  // Rows of one table come in runs, so the latest is asked first.
+  Table& table_of(const mapping::Route& route) {
+    if (latest != nullptr && latest_id == route.id) return *latest;
     auto [entry, is_new] = tables.try_emplace(route.id);
     if (is_new) {
       entry->second.place = rows.routes.size();
       rows.routes.push_back({&route, {}});
     }
-    return rows.routes[entry->second.place];
+    latest = &entry->second;
+    latest_id = route.id;
+    return *latest;
+  }
+  RouteRows& rows_of(const Table& table) { return rows.routes[table.place]; }
+  void forget_tables() {
+    tables.clear();
+    latest = nullptr;
   }
 
   void cut() {
     if (rows.routes.empty()) return;
     steps.emplace_back(std::move(rows));
     rows = RowsStep();
-    tables.clear();
+    forget_tables();
   }
 
   // Whether this route's rows and those gathered so far may not be written in another order.
@@ -236,7 +250,7 @@ struct Compactor::Impl {
     const auto& route = *change.binding->route;
     if (must_cut_before(change)) cut();
     if (route.key.empty()) {
-      append(rows_of(route), change);
+      append(rows_of(table_of(route)), change);
       return;
     }
     const v1::Tuple& keyed = change.row != nullptr ? *change.row : *change.old_row;
@@ -247,16 +261,16 @@ struct Compactor::Impl {
     }
     keys.push_back(std::move(*key));
     const std::string_view stored = keys.back();
-    rows_of(route);
-    std::uint32_t* index = &tables.at(route.id).index.find(stored);
+    Table& table = table_of(route);
+    RouteRows& into = rows_of(table);
+    std::uint32_t* index = &table.index.find(stored);
     if (*index != KeyIndex::kNone) {
       keys.pop_back();
-      if (!strict_order && merge(rows_of(route).rows[*index], change)) return;
+      if (!strict_order && merge(into.rows[*index], change)) return;
       cut();
       add(change);
       return;
     }
-    RouteRows& into = rows_of(route);
     *index = static_cast<std::uint32_t>(into.rows.size());
     append(into, change);
   }
@@ -265,7 +279,9 @@ struct Compactor::Impl {
   std::vector<const mapping::Route*> readers;
   std::vector<Step> steps;
   RowsStep rows;
-  std::map<int, Table> tables;   // by route id, of `rows`
+  std::map<int, Table> tables;  // by route id, of `rows`
+  Table* latest = nullptr;      // in tables
+  int latest_id = 0;
   std::deque<std::string> keys;  // what the indexes borrow
   std::unique_ptr<google::protobuf::Arena> arena = std::make_unique<google::protobuf::Arena>();
 };
@@ -292,7 +308,7 @@ std::vector<Step> Compactor::take() {
 void Compactor::clear() {
   impl_->steps.clear();
   impl_->rows = RowsStep();
-  impl_->tables.clear();
+  impl_->forget_tables();
   impl_->keys.clear();
   impl_->arena = std::make_unique<google::protobuf::Arena>();
 }

@@ -89,6 +89,8 @@ const v1::Tuple* complete_from(const v1::Tuple& row, const v1::Tuple& other, goo
 // What an event means for one route.
 SingleChange single_change(const Binding& binding, const v1::Change& change, google::protobuf::Arena& arena);
 
+// Some value is unchanged TOAST.
+bool has_unchanged(const v1::Tuple& row);
 // Columns of the route's source that the row does not have.
 mapping::ColumnSet unchanged_columns(const Binding& binding, const v1::Tuple& row);
 

@@ -171,12 +171,13 @@ std::string want_sql(const Route& route, const Adoption& adoption, const std::st
              route.filter ? cat(" WHERE (", *route.filter, ") IS TRUE") : "");
 }
 
-Mended mend(pg::Connection& target, const Adoption& adoption, const Range& range) {
+Mended mend(pg::Connection& target, const Adoption& adoption, const Range* range) {
   Mended out;
-  if (range.everything()) {
-    out.removed = target.exec(adoption.remove).affected();
-  } else if (!adoption.key.empty()) {
-    out.removed = target.exec(cat(adoption.remove, " AND ", range_condition(adoption.key, range))).affected();
+  if (range != nullptr) {
+    const bool all = range->everything();
+    WALIGN_CHECK(all || !adoption.key.empty());
+    const auto its = all ? std::string() : cat(" AND ", range_condition(adoption.key, *range));
+    out.removed = target.exec(adoption.remove + its).affected();
   }
   if (!adoption.change.empty()) out.changed = target.exec(adoption.change).affected();
   out.added = target.exec(adoption.add).affected();

@@ -51,8 +51,8 @@ struct Mended {
   std::int64_t added = 0;
   [[nodiscard]] bool any() const { return removed + changed + added > 0; }
 };
-// In the transaction that is open, in which `want` was filled with the range's rows. A range that is not everything, of
-// a table that is one chunk, is one key whose row was deleted before (ChunkMap::punch): nothing is removed.
-Mended mend(pg::Connection& target, const Adoption& adoption, const Range& range);
+// In the transaction that is open, in which `want` was filled with the range's rows. No range: with those of keys whose
+// rows were deleted before (ChunkMap::punch), so that nothing is removed.
+Mended mend(pg::Connection& target, const Adoption& adoption, const Range* range);
 
 }  // namespace walign::backfill

@@ -1,5 +1,6 @@
 // Copyright the walign authors. SPDX-License-Identifier: Apache-2.0
 #include "backfill_impl.hpp"
+#include "walign/same_server.hpp"
 
 namespace walign::backfill {
 
@@ -26,6 +27,7 @@ void Backfill::start(const Session& session) {
   store_ = session.store;
   cancel_ = std::make_unique<Interrupt>();
   source_ = std::make_unique<pg::Connection>(options_for(*config_, config_->source, *cancel_));
+  pg::require_same_server(*source_, session.prepared->source);
   target_ = std::make_unique<pg::Connection>(options_for(*config_, config_->target, *cancel_));
   hold_triggers(*target_);
   const auto rows = read_copies(*target_, config_->stream_name());
@@ -37,16 +39,19 @@ void Backfill::start(const Session& session) {
     const CopyRow row = found == rows.end() ? new_copy(session, route, rows.empty()) : *found;
     tables.push_back(make_table(session, route, row));
   }
+  const auto order = mapping::copy_order(session.prepared->routes);
+  for (std::size_t i = 0; i < tables.size(); ++i) {
+    for (const auto first : order.after[i]) tables[i]->after.push_back(tables[first].get());
+  }
   copier_options_ = {options_for(*config_, config_->source, *cancel_),
                      options_for(*config_, config_->target, *cancel_), config_->stream_name(), session.epoch,
-                     session.prepared->source.wal_segment_bytes};
+                     session.prepared->source};
   {
     const std::lock_guard lock(mutex_);
     tables_ = std::move(tables);
     stopping_ = false;
     failure_ = nullptr;
-    may_load_.clear();
-    ready_.clear();
+    waiting_.clear();
     reached_ = Lsn();
     rate_since_ = std::chrono::steady_clock::now();
     rows_since_ = 0;
@@ -114,6 +119,7 @@ void Backfill::committed(Lsn position, Lsn reached, std::optional<Xid> next) {
     const std::lock_guard lock(mutex_);
     reached_ = reached;
     ++told_;
+    told_at_ = std::chrono::steady_clock::now();
     for (auto& table : tables_) {
       if (table->complete) continue;
       if (position > table->frozen_at) table->frozen = false;
@@ -121,13 +127,8 @@ void Backfill::committed(Lsn position, Lsn reached, std::optional<Xid> next) {
       table->map.forget_passed(position);
       if (table->map.complete()) done.push_back(table.get());
     }
-    for (const auto& [table, range] : ready_) {
-      for (const auto& chunk : table->map.chunks()) {
-        if (chunk.range == range && chunk.state == align::ChunkState::in_flight &&
-            align::aligned(*chunk.snapshot, chunk.fence, next, reached)) {
-          may_load_.push_back({table, range});
-        }
-      }
+    for (auto* reading : waiting_) {
+      if (align::aligned(reading->snapshot, reading->fence, next, reached)) reading->may_load = true;
     }
     changed_.notify_all();
   }
@@ -140,6 +141,7 @@ Lsn Backfill::awaited() const {
   Lsn furthest;
   for (const auto& table : tables_) {
     if (table->complete) continue;
+    if (table->fill_snapshot) furthest = std::max(furthest, table->fill_fence);
     for (const auto& chunk : table->map.chunks()) {
       if (chunk.snapshot) furthest = std::max(furthest, chunk.fence);
     }
@@ -182,6 +184,20 @@ void Backfill::report(stream::Status& status) const {
     }
   }
   if (any_left) status.phase = "backfilling";
+}
+
+std::vector<stream::KeyRange> Backfill::loaded(int route) const {
+  const std::lock_guard lock(mutex_);
+  std::vector<stream::KeyRange> out;
+  for (const auto& table : tables_) {
+    if (table->complete || table->route().id != route) continue;
+    for (const auto& chunk : table->map.chunks()) {
+      if (chunk.state != align::ChunkState::loaded) continue;
+      const auto& [lower, upper] = chunk.range;
+      out.push_back({lower.key, lower.after, upper.key, upper.after});
+    }
+  }
+  return out;
 }
 
 std::unique_ptr<stream::Companion> make(bool no_backfill) { return std::make_unique<Backfill>(no_backfill); }

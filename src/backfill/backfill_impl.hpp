@@ -1,8 +1,8 @@
 // Copyright the walign authors. SPDX-License-Identifier: Apache-2.0
 //
 // The inside of backfill, shared by the files that make it: backfill.cpp (a session, and what the loop tells),
-// copies.cpp (the tables it begins with), judge.cpp (what the loop asks), again.cpp (rows that are read again),
-// workers.cpp.
+// copies.cpp (the tables it begins with), judge.cpp (what the loop asks), again.cpp (which rows are read again),
+// workers.cpp (ranges), fill.cpp (single keys, and why a copy has an end).
 #pragma once
 
 #include <thread>
@@ -14,6 +14,9 @@ namespace walign::backfill {
 
 using Judgement = stream::Companion::Judgement;
 using Tables = std::vector<std::unique_ptr<TableCopy>>;
+
+// What a chunk met, for the operator; a row that the target does not take above all.
+Error explained(const Error& error, const TableCopy& table);
 
 class Backfill final : public stream::Companion {
  public:
@@ -36,22 +39,20 @@ class Backfill final : public stream::Companion {
   }
   void report(stream::Status& status) const override;
   void take_again(int route, const std::vector<std::vector<std::string>>& keys) override;
+  [[nodiscard]] std::vector<stream::KeyRange> loaded(int route) const override;
   void pause(bool paused) override {
     const std::lock_guard lock(mutex_);
     paused_ = paused;
     changed_.notify_all();
   }
-  void lag(std::int64_t bytes) override {
-    const std::lock_guard lock(mutex_);
-    lag_bytes_ = bytes;
-    changed_.notify_all();
-  }
+  void lag(std::int64_t bytes) override;
 
  private:
   // ---- the loop's thread
   std::unique_ptr<TableCopy> make_table(const Session& session, const mapping::Route& route,
                                         const CopyRow& row);
   CopyRow new_copy(const Session& session, const mapping::Route& route, bool begins);
+  std::vector<KeyColumn> adopted_key_of(const Session& session, const mapping::Route& route);
   bool empty_target(const mapping::Route& route);
   Snapshot birth_now();
   void find_chunks(std::vector<KeyedChange>& changes, std::map<TableCopy*, std::uint64_t>& versions);
@@ -60,7 +61,7 @@ class Backfill final : public stream::Companion {
   bool judge_truncates(const event::TransactionPart& part, std::set<TableCopy*>& truncated);
   std::optional<Judgement> judge_located(const event::TransactionPart& part,
                                          const std::vector<KeyedChange>& changes, Xid xid);
-  void punch(TableCopy& table, const Key& key, Lsn commit_lsn, Judgement& out);
+  void punch(TableCopy& table, const Key& key, Judgement& out);
   void begin_again(TableCopy& table, const event::TransactionPart& part, Judgement& out);
   // Until the transaction that changes its chunks is committed on the target: no other ends past its commit record
   // and not past its end.
@@ -86,19 +87,44 @@ class Backfill final : public stream::Companion {
   };
   void work(Worker& me);
   void work_until_stopped(Worker& me);
-  TableCopy* claim(std::unique_lock<std::mutex>& lock, Range& range);
-  // How far the reading of a range has come.
+  // What a worker does next: a range, or, without one, the pending keys.
+  struct Claim {
+    TableCopy* table = nullptr;  // null: the end has come
+    std::optional<Range> range;
+  };
+  Claim claim(std::unique_lock<std::mutex>& lock);
+  bool fill_is_due(TableCopy& table, std::chrono::steady_clock::time_point now);
+  // How far the reading of a range, or of keys, has come.
   struct Reading {
+    const TableCopy* table = nullptr;
     bool announced = false;
-    bool past_fence = false;  // the stream has passed the fence
+    std::chrono::steady_clock::time_point since;  // of its snapshot
+    Snapshot snapshot;
+    Lsn fence;
+    std::chrono::milliseconds patience{0};  // with a loop that says nothing; 0: without end
+    bool may_load = false;                  // at its aligned moment now; of those in waiting_, under the lock
+    bool past_fence = false;                // the stream has passed the fence
   };
   void copy_chunk(Copier& copier, TableCopy& table, Range range);
   void cut(Copier& copier, TableCopy& table, Range& range);
   CopySteps steps_for(TableCopy& table, Range& range, Reading& reading);
-  bool announce(TableCopy& table, const Range& range, const std::function<std::pair<Snapshot, Lsn>()>& look);
-  bool wait_for_alignment(TableCopy& table, const Range& range, bool& past_fence,
-                          const std::function<void()>& nudge);
+  using Look = std::function<std::pair<Snapshot, Lsn>()>;
+  bool announce(Reading& reading, const TableCopy& table, const Look& look);
+  void release(const Reading& reading);
+  struct Released {
+    Backfill& owner;
+    const Reading& reading;
+    ~Released() { owner.release(reading); }
+  };
+  bool announce_range(TableCopy& table, const Range& range, Reading& reading, const Look& look);
+  bool wait_for_alignment(Reading& reading, const std::function<void()>& nudge);
+  bool wait_until(const std::function<bool()>& decided, const Reading& reading,
+                  std::unique_lock<std::mutex>& lock);
   bool may_try_again(TableCopy& table, const Error& error, bool past_fence) const;
+  void note_read(std::int64_t bytes);
+  void note_copied(TableCopy& table, const Copied& copied);
+  void fill(Copier& copier, TableCopy& table);
+  bool announce_fill(TableCopy& table, Reading& reading, const Look& look);
   bool held_by_lag(std::chrono::steady_clock::time_point now);
   bool over_rate();
   void note_mended(TableCopy& table, const Mended& mended);
@@ -119,8 +145,8 @@ class Backfill final : public stream::Companion {
   mutable std::mutex mutex_;  // all below
   std::condition_variable changed_;
   Tables tables_;
-  std::vector<std::pair<const TableCopy*, Range>> may_load_;  // at their aligned moment now
-  std::vector<std::pair<const TableCopy*, Range>> ready_;     // read, waiting for it
+  std::vector<const Reading*> held_;  // whose snapshot is open; each stands in its worker
+  std::vector<Reading*> waiting_;     // for their aligned moment; each stands in its worker
   std::exception_ptr failure_;
   bool stopping_ = false;
   bool paused_ = false;
@@ -128,6 +154,7 @@ class Backfill final : public stream::Companion {
   std::optional<std::chrono::steady_clock::time_point> lag_since_;  // too far behind, and no chunk begun
   Lsn reached_;                                                     // as of committed()
   std::uint64_t told_ = 0;                                          // how often committed() was called
+  std::chrono::steady_clock::time_point told_at_;
   std::chrono::steady_clock::time_point rate_since_;
   std::int64_t rows_since_ = 0;
 };

@@ -25,6 +25,10 @@ struct Range {
   Bound upper;
   bool operator==(const Range&) const = default;
   [[nodiscard]] bool everything() const { return !lower.key && !upper.key; }
+  // One key: what ChunkMap::punch() makes.
+  [[nodiscard]] bool one_key() const {
+    return lower.key && lower.key == upper.key && !lower.after && upper.after;
+  }
 };
 
 }  // namespace walign::backfill

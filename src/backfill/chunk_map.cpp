@@ -2,6 +2,7 @@
 #include "chunk_map.hpp"
 
 #include <iterator>
+#include <set>
 
 namespace walign::backfill {
 
@@ -111,11 +112,41 @@ std::vector<const Bound*> ChunkMap::inner_bounds() const {
   return bounds;
 }
 
+namespace {
+
+bool is_pending_range(const ChunkRecord& chunk) {
+  return chunk.state == ChunkState::pending && !chunk.range.one_key();
+}
+bool is_pending_key(const ChunkRecord& chunk) {
+  return chunk.state == ChunkState::pending && chunk.range.one_key();
+}
+
+}  // namespace
+
 std::optional<Range> ChunkMap::first_pending() const {
-  const auto found = std::find_if(chunks_.begin(), chunks_.end(),
-                                  [](const ChunkRecord& c) { return c.state == ChunkState::pending; });
+  const auto found = std::find_if(chunks_.begin(), chunks_.end(), is_pending_range);
   if (found == chunks_.end()) return std::nullopt;
   return found->range;
+}
+
+bool ChunkMap::any_pending_key() const { return std::any_of(chunks_.begin(), chunks_.end(), is_pending_key); }
+
+std::vector<Key> ChunkMap::pending_keys() const {
+  std::vector<Key> keys;
+  for (const ChunkRecord& chunk : chunks_) {
+    if (is_pending_key(chunk)) keys.push_back(*chunk.range.lower.key);
+  }
+  return keys;
+}
+
+void ChunkMap::filled(const std::vector<Key>& keys, const Snapshot& snapshot, Lsn fence) {
+  const std::set<Key> these(keys.begin(), keys.end());
+  for (ChunkRecord& chunk : chunks_) {
+    if (!is_pending_key(chunk) || !these.contains(*chunk.range.lower.key)) continue;
+    chunk.state = ChunkState::loaded;
+    chunk.snapshot = snapshot;
+    chunk.fence = fence;
+  }
 }
 
 ChunkMap::Place ChunkMap::find(ChunkState state, const Range& range) {
@@ -184,11 +215,10 @@ bool ChunkMap::give_back(const Range& range, const Bound& cut) {
 }
 
 void ChunkMap::merge_around(Place at) {
-  const auto is_pending = [](const ChunkRecord& c) { return c.state == ChunkState::pending; };
   auto first = at;
-  while (first != chunks_.begin() && is_pending(*std::prev(first))) --first;
+  while (first != chunks_.begin() && is_pending_range(*std::prev(first))) --first;
   auto last = at;
-  while (std::next(last) != chunks_.end() && is_pending(*std::next(last))) ++last;
+  while (std::next(last) != chunks_.end() && is_pending_range(*std::next(last))) ++last;
   if (first == last) return;
   first->range.upper = std::move(last->range.upper);
   chunks_.erase(std::next(first), std::next(last));

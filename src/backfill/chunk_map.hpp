@@ -9,7 +9,8 @@
 //  3. Only pending ranges are claimed; a failed one is pending again.
 //
 // A range that becomes pending is merged with its pending neighbours. Two stay apart where split_pending() cut them,
-// until one is announced, and around the one key of punch().
+// until one is announced. A key that punch() made pending stays a range of its own, and is none that first_pending()
+// gives: such keys are read together (fill.cpp).
 //
 // The map compares nothing: it has no order of its own, and two bounds are one only if their texts are. Where two
 // texts are one key (numeric 1.0 and 1.00), punch() can leave a range with nothing in it; no key is ever found there.
@@ -61,8 +62,10 @@ class ChunkMap {
   // index of the chunk. Good until the version changes.
   [[nodiscard]] std::vector<const Bound*> inner_bounds() const;
 
-  // The first pending range, if any; it stays pending until announce().
+  // The first pending range, if any, that is not one key; it stays pending until announce().
   [[nodiscard]] std::optional<Range> first_pending() const;
+  [[nodiscard]] bool any_pending_key() const;
+  [[nodiscard]] std::vector<Key> pending_keys() const;
   // The pending range that begins at `lower` is cut at `cut` (inside it, given by the source): [lower, cut) stays
   // first, and is what announce() takes. False if there is no such pending range any more. The cut must have been
   // found in the range as it is now: where another may have cut it meanwhile, give the whole range, which must be
@@ -87,6 +90,9 @@ class ChunkMap {
   // One key of the loaded chunk `index` is pending again, as a chunk of its own; the ranges that the loaded chunk
   // became (two, one, or none where it was this key alone; snapshot, fence as before). Its rows count with the first.
   std::vector<ChunkRecord> punch(std::size_t index, const Key& key);
+
+  // These pending keys, as pending_keys() gave them, are loaded under this snapshot.
+  void filled(const std::vector<Key>& keys, const Snapshot& snapshot, Lsn fence);
 
   // Drops the snapshots of loaded chunks whose fence is at or below `applied`.
   void forget_passed(Lsn applied);

@@ -1,9 +1,11 @@
 // Copyright the walign authors. SPDX-License-Identifier: Apache-2.0
 #include "copier.hpp"
 
+#include <array>
 #include <limits>
 
 #include "store.hpp"
+#include "walign/same_server.hpp"
 #include "walign/source.hpp"
 
 namespace walign::backfill {
@@ -22,10 +24,27 @@ std::string plain_source(const Route& route, const mapping::TargetColumn& column
   return {};
 }
 
+// Types of which the binary format says the same to every server of one version. Not here: numbers of another catalog's
+// rows (regclass and its like); an empty tsquery, which has no binary form; what an extension or a user made.
+constexpr std::array<std::string_view, 42> kSameEverywhere = {
+    "bool",     "int2",      "int4",     "int8",    "oid",       "float4",      "float8",
+    "numeric",  "text",      "varchar",  "bpchar",  "name",      "bytea",       "uuid",
+    "date",     "time",      "timetz",   "json",    "timestamp", "timestamptz", "jsonb",
+    "interval", "bit",       "varbit",   "inet",    "cidr",      "macaddr",     "macaddr8",
+    "point",    "lseg",      "box",      "path",    "line",      "polygon",     "circle",
+    "tsvector", "int4range", "numrange", "tsrange", "int8range", "daterange",   "tstzrange"};
+
+bool is_same_everywhere(const mapping::SourceColumn& column) {
+  constexpr std::string_view kSchema = "\"pg_catalog\".\"";
+  std::string_view name = column.type_sql;
+  if (column.travels_as_text || !name.starts_with(kSchema)) return false;
+  name = name.substr(kSchema.size(), name.size() - kSchema.size() - 1);
+  if (name.starts_with('_')) name.remove_prefix(1);  // an array of it
+  return std::find(kSameEverywhere.begin(), kSameEverywhere.end(), name) != kSameEverywhere.end();
+}
+
 bool all_built_in(const Route& route) {
-  return std::all_of(route.source_columns.begin(), route.source_columns.end(), [](const auto& c) {
-    return c.type_sql.rfind("\"pg_catalog\".", 0) == 0 && !c.travels_as_text;
-  });
+  return std::all_of(route.source_columns.begin(), route.source_columns.end(), is_same_everywhere);
 }
 
 }  // namespace
@@ -107,6 +126,7 @@ pg::ConnectionOptions target_options(const CopierOptions& options) {
 
 Copier::Copier(CopierOptions options)
     : options_(std::move(options)), source_(options_.source), target_(target_options(options_)) {
+  pg::require_same_server(source_, options_.server);
   hold_triggers(target_);
   // The applier may hold what a loader waits for in a transaction that itself waits for this chunk.
   target_.exec(cat("SET lock_timeout = ", kMostLockWait.count()));
@@ -114,6 +134,16 @@ Copier::Copier(CopierOptions options)
 
 std::optional<Bound> Copier::find_cut(const CopyPlan& plan, const Range& range, std::int64_t rows) {
   if (plan.whole()) return std::nullopt;
+  auto key = find_key(plan, range, false, rows);
+  return key ? std::optional(Bound{std::move(*key), false}) : std::nullopt;
+}
+
+std::optional<Bound> Copier::find_end(const CopyPlan& plan, const Range& range) {
+  auto key = find_key(plan, range, true, 0);
+  return key ? std::optional(Bound{std::move(*key), true}) : std::nullopt;
+}
+
+std::optional<Key> Copier::find_key(const CopyPlan& plan, const Range& range, bool last, std::int64_t skip) {
   // As the type's own output: what a cast to text gives is another text for some types (bool).
   std::string names;
   for (const auto& column : plan.key) {
@@ -122,11 +152,11 @@ std::optional<Bound> Copier::find_cut(const CopyPlan& plan, const Range& range, 
   const auto& table = plan.route->source;
   const auto r = source_.exec(cat("SELECT ", names, " FROM ", pg::qualified(table.schema, table.name),
                                   " WHERE ", range_condition(plan.key, range), " ORDER BY ",
-                                  order_by(plan.key), " OFFSET ", rows, " LIMIT 1"));
+                                  order_by(plan.key, last), " OFFSET ", skip, " LIMIT 1"));
   if (r.rows() == 0) return std::nullopt;
   Key key;
   for (int c = 0; c < r.columns(); ++c) key.push_back(r.str(0, c));
-  return Bound{std::move(key), false};
+  return key;
 }
 
 void Copier::begin_target(const CopyPlan& plan) {
@@ -166,12 +196,12 @@ bool is_row(std::string_view piece, bool binary, bool first) {
 
 }  // namespace
 
-Copied Copier::pipe(const CopyPlan& plan, const Range& range, const CopySteps& steps) {
+Copied Copier::pipe(const CopyPlan& plan, const std::string& condition, bool ordered,
+                    const CopySteps& steps) {
   const std::string format = plan.binary ? " (FORMAT binary)" : "";
-  const std::string order = plan.key.empty() ? std::string() : cat(" ORDER BY ", order_by(plan.key));
-  pg::CopyOut out(source_, cat("COPY (", plan.source_sql, " WHERE ",
-                               plan.key.empty() ? std::string("true") : range_condition(plan.key, range),
-                               order, ") TO STDOUT", format));
+  const std::string order = ordered ? cat(" ORDER BY ", order_by(plan.key)) : std::string();
+  pg::CopyOut out(source_,
+                  cat("COPY (", plan.source_sql, " WHERE ", condition, order, ") TO STDOUT", format));
   pg::CopyIn in(target_, cat("COPY ", plan.into, " FROM STDIN", format));
   Gathered gathered(in);
   Copied copied;
@@ -183,7 +213,7 @@ Copied Copier::pipe(const CopyPlan& plan, const Range& range, const CopySteps& s
     copied.bytes += size;
     unreported += size;
     if (unreported >= (std::int64_t{1} << 20U)) steps.progress(std::exchange(unreported, 0));
-    if (copied.bytes < plan.most_bytes || copied.read == 0 || plan.whole() || *piece == kTrailer) continue;
+    if (copied.bytes < plan.most_bytes || copied.read == 0 || !ordered || *piece == kTrailer) continue;
     if (plan.binary) gathered.add(kTrailer);
     copied.stopped_early = true;
     break;
@@ -219,7 +249,7 @@ bool Copier::begin_source(const CopyPlan& plan, const CopySteps& steps, Snapshot
     const auto parsed = Snapshot::parse(r.text(0, 0));
     WALIGN_CHECK(parsed.has_value());
     snapshot = *parsed;
-    fence = r.lsn(0, 1).without_page_header(options_.wal_segment_bytes);
+    fence = r.lsn(0, 1).without_page_header(options_.server.wal_segment_bytes);
     return std::pair(snapshot, fence);
   });
   if (!announced) source_.exec("ROLLBACK");
@@ -231,21 +261,23 @@ std::optional<Copied> Copier::copy(const CopyPlan& plan, Range range, const Copy
   Lsn fence;
   if (!begin_source(plan, steps, snapshot, fence)) return std::nullopt;
   begin_target(plan);
-  Copied copied = pipe(plan, range, steps);
+  const auto condition = plan.key.empty() ? std::string("true") : range_condition(plan.key, range);
+  Copied copied = pipe(plan, condition, !plan.whole(), steps);
   if (copied.stopped_early) {
-    if (const auto cut = find_cut(plan, range, copied.read)) {
-      steps.give_back(*cut);
-      range.upper = *cut;
+    if (const auto rest = find_cut(plan, range, copied.read)) {
+      steps.give_back(*rest);
+      range.upper = *rest;
     }
   }
   source_.exec("COMMIT");
+  steps.released();
   wait_flushed(fence);
   if (plan.at_aligned_moment && !steps.wait_for_alignment([this] { source::nudge(source_); })) {
     target_.exec("ROLLBACK");
     return std::nullopt;
   }
   if (!plan.insert.empty()) copied.rows = target_.exec(plan.insert).affected();
-  if (plan.adoption) copied.mended = mend(target_, *plan.adoption, range);
+  if (plan.adoption) copied.mended = mend(target_, *plan.adoption, &range);
   record(plan, range, snapshot, fence, copied.rows);
   target_.exec("COMMIT");
   return copied;

@@ -53,7 +53,7 @@ struct CopierOptions {
   pg::ConnectionOptions target;
   std::string stream;
   std::uint64_t epoch = 0;
-  std::uint64_t wal_segment_bytes = 0;
+  pg::ServerFacts server;  // the source that the stream comes from
 };
 
 // What the owner does in the middle of a copy.
@@ -62,10 +62,14 @@ struct CopySteps {
   // and its being known: `look` makes the snapshot, the owner registers it. False: not this chunk now.
   std::function<bool(const std::function<std::pair<Snapshot, Lsn>()>& look)> announce;
   // Rows are in the temporary table; returns when they may be inserted, or false where they shall not
-  // be. Only for plans at the aligned moment. `nudge` makes an idle source bring the stream on.
+  // be. Only for plans at the aligned moment, and fill(). `nudge` makes an idle source bring the stream on.
   std::function<bool(const std::function<void()>& nudge)> wait_for_alignment;
+  // Only for fill(): the keys that are pending one by one, at that moment.
+  std::function<std::vector<Key>()> keys;
   // The reader stopped before `cut`, which is in the range: the rest of it is not in this chunk.
   std::function<void(const Bound& cut)> give_back;
+  // The snapshot is no longer held.
+  std::function<void()> released;
   // So many more bytes were read.
   std::function<void(std::int64_t bytes)> progress;
 };
@@ -85,14 +89,21 @@ class Copier {
   // Where to cut a range so that its first part has `rows` rows; nullopt where it has no more. In the snapshot of
   // the transaction that is open, if one is.
   std::optional<Bound> find_cut(const CopyPlan& plan, const Range& range, std::int64_t rows);
+  // Just after the last key that a range has now.
+  std::optional<Bound> find_end(const CopyPlan& plan, const Range& range);
   // Nullopt where one of the steps said no. Throws Error; nothing is on the target then. To go on after that:
   // forget().
   std::optional<Copied> copy(const CopyPlan& plan, Range range, const CopySteps& steps);
+  // The rows of single keys, read in one snapshot when its aligned moment has come (fill.cpp). Otherwise as copy().
+  std::optional<Copied> fill(const CopyPlan& plan, const CopySteps& steps);
   void forget();
 
  private:
   bool begin_source(const CopyPlan& plan, const CopySteps& steps, Snapshot& snapshot, Lsn& fence);
-  Copied pipe(const CopyPlan& plan, const Range& range, const CopySteps& steps);
+  std::optional<Key> find_key(const CopyPlan& plan, const Range& range, bool last, std::int64_t skip);
+  // `ordered`: by the key, so that it may stop early.
+  Copied pipe(const CopyPlan& plan, const std::string& condition, bool ordered, const CopySteps& steps);
+  void nudge_aside();
   void stop_reading(pg::CopyOut& out);
   void begin_target(const CopyPlan& plan);
   void wait_flushed(Lsn fence);

@@ -2,13 +2,14 @@
 //
 // Which tables are copied, as a session finds or begins them.
 #include "backfill_impl.hpp"
+#include "walign/versions.hpp"
 
 namespace walign::backfill {
 
 namespace {
 
 bool same_major(const pg::ServerFacts& a, const pg::ServerFacts& b) {
-  return a.version / 10000 == b.version / 10000;
+  return pg::major_version(a.version) == pg::major_version(b.version);
 }
 
 // Of a table without a key, which is one chunk.
@@ -42,6 +43,25 @@ void require_key(const mapping::Route& route) {
           ": the target's rows are being compared (existing_rows: adopt), and it has no "
           "key any more by which they could be"),
       "give the target's table its key back, or name one with key:; `walign preflight` shows the rest");
+}
+
+// One snapshot of the source, and one transaction on the target during which the stream waits: not for any table.
+void require_small_enough(const config::Backfill& limits, const mapping::Route& route,
+                          const pg::Table& source) {
+  if (source.bytes <= mapping::most_bytes_at_once(limits)) return;
+  throw Error(ErrorKind::precondition,
+              cat(route.target.to_string(),
+                  " has rows on the target, which can only be compared as one chunk (existing_rows: adopt), "
+                  "and the table is "
+                  "too large for that: ",
+                  source.bytes >> 20U, " MiB"),
+              "drop the target's unique indexes beside the key until the table is copied, and make them "
+              "again (CREATE UNIQUE "
+              "INDEX CONCURRENTLY); where it has none, its key is of a type that the target need not sort as "
+              "the source does: "
+              "empty the table, or let existing_rows: empty do it; or allow larger chunks: the limit is 16 "
+              "times backfill: "
+              "{ chunk_bytes }");
 }
 
 }  // namespace
@@ -88,6 +108,10 @@ CopyRow Backfill::new_copy(const Session& session, const mapping::Route& route, 
   try {
     lock_epoch(*target_, config_->stream_name(), session.epoch);
     if (!row.complete) row.adopts = empty_target(route);
+    if (row.adopts && adopted_key_of(session, route).empty()) {
+      require_small_enough(config_->backfill, route,
+                           session.prepared->source_catalog.at({route.source.schema, route.source.name}));
+    }
     insert_copy(*target_, config_->stream_name(), row);
     target_->exec("COMMIT");
   } catch (const Error&) {
@@ -95,6 +119,15 @@ CopyRow Backfill::new_copy(const Session& session, const mapping::Route& route, 
     throw;
   }
   return row;
+}
+
+// By which the target's rows fall into the source's ranges; none where the table is one chunk.
+std::vector<KeyColumn> Backfill::adopted_key_of(const Session& session, const mapping::Route& route) {
+  const auto& source = session.prepared->source_catalog.at({route.source.schema, route.source.name});
+  const auto& target = session.prepared->target_catalog.at({route.target.schema, route.target.name});
+  const auto way = mapping::copy_way(route, source, target);
+  if (way.at_aligned_moment) return {};
+  return adopted_key(*target_, route, source, target, read_key_columns(*source_, source, way.key));
 }
 
 std::unique_ptr<TableCopy> Backfill::make_table(const Session& session, const mapping::Route& route,
@@ -114,8 +147,7 @@ std::unique_ptr<TableCopy> Backfill::make_table(const Session& session, const ma
                 same_major(prepared.source, prepared.target));
   if (row.adopts && !row.complete) {
     require_key(route);
-    auto target_key = adopted_key(*target_, route, source, into, table->plan.key);
-    table->plan = make_adopting_plan(std::move(table->plan), source, into, std::move(target_key));
+    table->plan = make_adopting_plan(std::move(table->plan), source, into, adopted_key_of(session, route));
   }
   // The plan is by the table's average: twice of it is met often, more is a part of the table with other rows.
   table->plan.most_bytes = 2 * config_->backfill.chunk_bytes;

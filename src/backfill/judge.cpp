@@ -76,16 +76,17 @@ bool Backfill::judge_truncates(const event::TransactionPart& part, std::set<Tabl
       if (table->complete || !truncates(part, i, *table)) continue;
       freeze(*table, part.commit_lsn());
       changed_.notify_all();  // who waits for an aligned moment gives up: it may lie behind this TRUNCATE
-      if (table->planning || table->map.any_in_flight()) return false;
+      if (table->planning || table->filling || table->map.any_in_flight()) return false;
       truncated.insert(table.get());
     }
   }
   return true;
 }
 
-// A chunk that is loaded at its aligned moment holds up everything outside its snapshot.
+// What is loaded at its aligned moment holds up everything outside its snapshot.
 bool Backfill::in_the_way(Xid xid) const {
   for (const auto& table : tables_) {
+    if (table->fill_snapshot && !table->fill_snapshot->inside(xid)) return true;
     if (table->complete || !table->plan.at_aligned_moment) continue;
     for (const auto& chunk : table->map.chunks()) {
       if (chunk.state == ChunkState::in_flight && !chunk.snapshot->inside(xid)) return true;
@@ -140,7 +141,7 @@ class Verdicts {
 
 }  // namespace
 
-void Backfill::punch(TableCopy& table, const Key& key, Lsn commit_lsn, Judgement& out) {
+void Backfill::punch(TableCopy& table, const Key& key, Judgement& out) {
   const auto place = table.order->locate({&key}, table.map.inner_bounds()).at(0);
   if (table.map.chunks()[place].state != ChunkState::loaded)
     return;  // another text of a key that was punched
@@ -150,7 +151,6 @@ void Backfill::punch(TableCopy& table, const Key& key, Lsn commit_lsn, Judgement
         cat(table.route().label(), ": a row of which not all values were sent (TOAST) is new to the target"),
         "set REPLICA IDENTITY FULL on the source table until it is copied");
   }
-  freeze(table, commit_lsn);
   auto remove = delete_row(table.route(), table.plan.key, key);
   out.extra.push_back({std::move(remove.sql), std::move(remove.params)});
   const Range old_range = table.map.chunks()[place].range;
@@ -236,7 +236,7 @@ std::optional<Judgement> Backfill::judge_located(const event::TransactionPart& p
     if (verdict != MoveVerdict::update)
       out.exceptions.push_back({change->change, change->table->route().id, verdict});
   }
-  for (const auto& [table, key] : punched) punch(*table, key, part.commit_lsn(), out);
+  for (const auto& [table, key] : punched) punch(*table, key, out);
   for (auto* table : truncated) begin_again(*table, part, out);
   std::stable_sort(out.exceptions.begin(), out.exceptions.end(),
                    [](const auto& a, const auto& b) { return a.change < b.change; });

@@ -143,11 +143,11 @@ std::string range_condition(const std::vector<KeyColumn>& columns, const Range& 
   return parts.empty() ? "true" : join(parts, " AND ");
 }
 
-std::string order_by(const std::vector<KeyColumn>& columns) {
+std::string order_by(const std::vector<KeyColumn>& columns, bool descending) {
   std::vector<std::string> parts;
   parts.reserve(columns.size());
   for (const KeyColumn& column : columns)
-    parts.push_back(with_collation(pg::quote_ident(column.name), column));
+    parts.push_back(cat(with_collation(pg::quote_ident(column.name), column), descending ? " DESC" : ""));
   return join(parts, ", ");
 }
 

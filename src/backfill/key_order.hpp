@@ -52,6 +52,6 @@ std::unique_ptr<KeyOrder> make_key_order(const std::vector<KeyColumn>& columns, 
 // the column's own collation. May hold AND, never OR outside of parentheses.
 std::string range_condition(const std::vector<KeyColumn>& columns, const Range& range);
 // The key's columns, quoted, for ORDER BY, with their collations.
-std::string order_by(const std::vector<KeyColumn>& columns);
+std::string order_by(const std::vector<KeyColumn>& columns, bool descending = false);
 
 }  // namespace walign::backfill

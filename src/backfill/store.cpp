@@ -143,6 +143,18 @@ void insert_chunk(pg::Connection& target, const std::string& stream, const std::
   target.query(insert.sql, insert.params);
 }
 
+void insert_keys(pg::Connection& target, const std::string& stream, const std::string& route,
+                 const std::vector<Key>& keys, const Snapshot& snapshot, Lsn fence, std::int64_t rows) {
+  pg::TextArray literals;
+  for (const Key& key : keys) literals.add(bound_literal({key, false}));
+  const std::string shown = snapshot.to_string(), lsn = fence.to_string(), count = cat(rows);
+  target.query_params(
+      "INSERT INTO walign.chunk (stream, route, lower_key, lower_after, upper_key, upper_after, snapshot, "
+      "fence, rows) SELECT $1, $2, k::text[], false, k::text[], true, $4, $5::pg_lsn, "
+      "CASE WHEN n = 1 THEN $6::bigint ELSE 0 END FROM unnest($3::text[]) WITH ORDINALITY AS u (k, n)",
+      {{stream}, {route}, literals.param(), {shown}, {lsn}, {count}});
+}
+
 void lock_epoch(pg::Connection& target, const std::string& stream, std::uint64_t epoch) {
   const auto r = target.query(
       "SELECT FROM walign.stream WHERE name = $1 AND epoch = $2::bigint FOR KEY SHARE", {stream, cat(epoch)});

@@ -37,6 +37,9 @@ std::vector<ChunkRecord> read_chunks(pg::Connection& target, const std::string& 
                                      const std::string& route);
 void insert_chunk(pg::Connection& target, const std::string& stream, const std::string& route,
                   const ChunkRecord& chunk);
+// A record of one key each; `rows` of all of them together.
+void insert_keys(pg::Connection& target, const std::string& stream, const std::string& route,
+                 const std::vector<Key>& keys, const Snapshot& snapshot, Lsn fence, std::int64_t rows);
 // In the transaction that is open, until its end: Error(precondition) where another instance has taken over. The
 // lock (FOR KEY SHARE; epoch is part of a unique index) is in the way of take_over(), not of moving the position.
 void lock_epoch(pg::Connection& target, const std::string& stream, std::uint64_t epoch);

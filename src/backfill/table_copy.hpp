@@ -17,9 +17,18 @@ struct TableCopy {
   std::vector<Bound> bounds;        // the map's, as the loop's thread last saw them
   std::uint64_t bounds_version = ~std::uint64_t{0};
   bool complete = false;
-  bool planning = false;  // a worker is choosing a range
-  bool frozen = false;  // no range is claimed until the position has moved on from frozen_at, a commit record
-  Lsn frozen_at;
+  std::vector<const TableCopy*> after;  // complete before this one begins: its expressions read them
+  bool planning = false;                // a worker is choosing a range
+  bool frozen =
+      false;      // after a TRUNCATE nothing is claimed until the position has moved on from frozen_at, a
+  Lsn frozen_at;  // commit record
+  bool filling = false;                   // a worker reads the pending keys
+  std::optional<Snapshot> fill_snapshot;  // from its being announced until it is done
+  Lsn fill_fence;
+  std::int64_t claimed_since_fill = 0;  // ranges
+  static constexpr std::chrono::milliseconds kFillPatience{5000};
+  std::chrono::milliseconds fill_patience = kFillPatience;
+  std::optional<std::chrono::steady_clock::time_point> fill_due_since;
   std::int64_t rows_planned = 0;  // of the next chunk: plan.rows_per_chunk, or fewer where rows are large
   std::chrono::steady_clock::time_point not_before;  // no range is claimed until then
   int lock_waits = 0;                                // that were cut short, in a row

@@ -19,34 +19,45 @@ void Backfill::work(Worker& me) {
 void Backfill::work_until_stopped(Worker& me) {
   Copier copier(copier_options_);
   for (;;) {
-    Range range;
-    TableCopy* table = nullptr;
+    Claim next;
     {
       std::unique_lock lock(mutex_);
-      table = claim(lock, range);
-      me.ended = table == nullptr;
+      next = claim(lock);
+      me.ended = next.table == nullptr;
     }
-    if (table == nullptr) return;
-    copy_chunk(copier, *table, range);
+    if (next.table == nullptr) return;
+    if (next.range) {
+      copy_chunk(copier, *next.table, *next.range);
+    } else {
+      fill(copier, *next.table);
+    }
   }
 }
 
-// The next pending range of a table whose ranges nobody is choosing at the moment; null when the end has come.
-TableCopy* Backfill::claim(std::unique_lock<std::mutex>& lock, Range& range) {
+// The next pending range of a table whose ranges nobody is choosing at the moment, or its pending keys.
+Backfill::Claim Backfill::claim(std::unique_lock<std::mutex>& lock) {
   for (;;) {
     if (stopping_ || std::all_of(tables_.begin(), tables_.end(), [](const auto& t) { return t->complete; })) {
-      return nullptr;
+      return {};
     }
     const auto now = std::chrono::steady_clock::now();
     const bool held = paused_ || held_by_lag(now) || over_rate();
     for (auto& table : tables_) {
-      if (held || table->complete || table->planning || table->frozen || table->not_before > now) continue;
-      const auto pending = table->map.first_pending();
+      if (held || table->complete || table->frozen || table->not_before > now) continue;
+      if (std::any_of(table->after.begin(), table->after.end(), [](const auto* t) { return !t->complete; }))
+        continue;
+      if (fill_is_due(*table, now)) {
+        table->filling = true;
+        table->claimed_since_fill = 0;
+        lag_since_.reset();
+        return {table.get(), std::nullopt};
+      }
+      auto pending = table->planning ? std::nullopt : table->map.first_pending();
       if (!pending) continue;
       table->planning = true;
+      ++table->claimed_since_fill;
       lag_since_.reset();
-      range = *pending;
-      return table.get();
+      return {table.get(), std::move(pending)};
     }
     changed_.wait_for(lock, std::chrono::milliseconds(100));
   }
@@ -77,41 +88,59 @@ bool Backfill::over_rate() {
   return done > allowed;
 }
 
-bool Backfill::announce(TableCopy& table, const Range& range,
-                        const std::function<std::pair<Snapshot, Lsn>()>& look) {
+// With the lock held.
+bool Backfill::announce(Reading& reading, const TableCopy& table, const Look& look) {
+  if (table.frozen || stopping_) return false;
+  reading.table = &table;
+  reading.since = std::chrono::steady_clock::now();
+  held_.push_back(&reading);
+  std::tie(reading.snapshot, reading.fence) = look();
+  return align::may_serve(reading.snapshot, table.birth);
+}
+
+bool Backfill::announce_range(TableCopy& table, const Range& range, Reading& reading, const Look& look) {
   const std::lock_guard lock(mutex_);
   table.planning = false;
   changed_.notify_all();
-  if (table.frozen || stopping_) return false;
-  const auto [snapshot, fence] = look();
-  return align::may_serve(snapshot, table.birth) && table.map.announce(range, snapshot, fence);
+  return announce(reading, table, look) && table.map.announce(range, reading.snapshot, reading.fence);
+}
+
+// False: the loop has said nothing for too long.
+bool Backfill::wait_until(const std::function<bool()>& decided, const Reading& reading,
+                          std::unique_lock<std::mutex>& lock) {
+  auto since = std::chrono::steady_clock::now();
+  for (auto told = told_; !decided();) {
+    changed_.wait_for(lock, std::chrono::milliseconds(100));
+    const auto now = std::chrono::steady_clock::now();
+    if (std::exchange(told, told_) != told_) since = now;
+    if (reading.patience.count() > 0 && now - since > reading.patience) return false;
+  }
+  return true;
 }
 
 // False: it is not worth waiting for any more.
-bool Backfill::wait_for_alignment(TableCopy& table, const Range& range, bool& past_fence,
-                                  const std::function<void()>& nudge) {
+bool Backfill::wait_for_alignment(Reading& reading, const std::function<void()>& nudge) {
   constexpr auto kIdle = std::chrono::milliseconds(5);
   std::unique_lock lock(mutex_);
-  const std::pair<const TableCopy*, Range> me{&table, range};
-  ready_.push_back(me);
+  waiting_.push_back(&reading);
   changed_.notify_all();
   const auto told = told_;
-  const auto decided = [&] {
-    return stopping_ || table.frozen || std::find(may_load_.begin(), may_load_.end(), me) != may_load_.end();
+  const auto decided = [&] { return stopping_ || reading.table->frozen || reading.may_load; };
+  const auto leave = [&](void*) {
+    if (!lock.owns_lock()) lock.lock();
+    std::erase(waiting_, &reading);
   };
+  const std::unique_ptr<void, decltype(leave)> leave_at_the_end(this, leave);
   if (!changed_.wait_for(lock, kIdle, decided) && told_ == told) {
     // The loop has nothing to say: on an idle source it would find out by itself, a good while later.
     lock.unlock();
     nudge();
     lock.lock();
   }
-  changed_.wait(lock, decided);
-  std::erase(ready_, me);
-  std::erase(may_load_, me);
+  if (!wait_until(decided, reading, lock)) return false;
   if (stopping_) throw Error(ErrorKind::interrupted, "interrupted", "start the command again to go on");
-  for (const auto& chunk : table.map.chunks())
-    past_fence = past_fence || (chunk.range == range && chunk.fence <= reached_);
-  return !table.frozen;
+  reading.past_fence = reading.fence <= reached_;
+  return !reading.table->frozen;
 }
 
 namespace {
@@ -137,9 +166,6 @@ bool Backfill::may_try_again(TableCopy& table, const Error& error, bool past_fen
   return !past_fence || ++table.violations < kMostViolations;
 }
 
-namespace {
-
-// A row that the target does not take.
 Error explained(const Error& error, const TableCopy& table) {
   const std::string state = error.sqlstate().substr(0, 2);
   if (state != "22" && state != "23") return error.in(table.route().label());
@@ -151,39 +177,76 @@ Error explained(const Error& error, const TableCopy& table) {
       .with_sqlstate(error.sqlstate());
 }
 
-}  // namespace
-
-// Cuts the range that was claimed, where it has more rows than a chunk should have.
+// Cuts the range that was claimed, where it has more rows than a chunk should have. After the table's first chunk comes
+// what is behind its last key: from then on the stream brings rows that are added there, and what is left to copy does
+// not grow with them.
 void Backfill::cut(Copier& copier, TableCopy& table, Range& range) {
-  const bool one_key = range.lower.key && range.lower.key == range.upper.key;
-  if (one_key) return;
   std::int64_t rows = 0;
   {
     const std::lock_guard lock(mutex_);
     rows = table.rows_planned;
   }
   const auto cut = copier.find_cut(table.plan, range, rows);
+  if (!cut) return;
+  const bool open_end = range.lower.key && !range.upper.key;
+  const auto end = open_end ? copier.find_end(table.plan, range) : std::nullopt;
   const std::lock_guard lock(mutex_);
-  if (cut && table.map.split_pending(range.lower, *cut)) range.upper = *cut;
+  if (!end) {
+    if (table.map.split_pending(range.lower, *cut)) range.upper = *cut;
+  } else if (table.map.split_pending(range.lower, *end)) {
+    range.lower = *end;
+  }
 }
 
 CopySteps Backfill::steps_for(TableCopy& table, Range& range, Reading& reading) {
   CopySteps steps;
-  steps.announce = [&](const auto& look) { return reading.announced = announce(table, range, look); };
-  steps.wait_for_alignment = [&](const auto& nudge) {
-    return wait_for_alignment(table, range, reading.past_fence, nudge);
+  steps.announce = [&](const auto& look) {
+    return reading.announced = announce_range(table, range, reading, look);
   };
+  steps.wait_for_alignment = [&](const auto& nudge) { return wait_for_alignment(reading, nudge); };
   steps.give_back = [&](const Bound& cut) {
     const std::lock_guard lock(mutex_);
     if (table.map.give_back(range, cut)) range.upper = cut;
     changed_.notify_all();
   };
-  steps.progress = [&](std::int64_t bytes) {
-    if (metrics_ == nullptr) return;
-    metrics_->counter("walign_backfill_bytes_total", "Bytes of old rows read from the source.")
-        .add(static_cast<double>(bytes));
-  };
+  steps.progress = [&](std::int64_t bytes) { note_read(bytes); };
+  steps.released = [&] { release(reading); };
   return steps;
+}
+
+void Backfill::release(const Reading& reading) {
+  const std::lock_guard lock(mutex_);
+  std::erase(held_, &reading);
+}
+
+void Backfill::lag(std::int64_t bytes) {
+  const std::lock_guard lock(mutex_);
+  lag_bytes_ = bytes;
+  changed_.notify_all();
+  if (metrics_ == nullptr) return;
+  double age = 0;
+  for (const auto* reading : held_) {
+    const std::chrono::duration<double> its = std::chrono::steady_clock::now() - reading->since;
+    age = std::max(age, its.count());
+  }
+  metrics_
+      ->gauge("walign_backfill_snapshot_age_seconds",
+              "Age of the oldest snapshot of the source that the copy of old rows holds; 0: none.")
+      .set(age);
+}
+
+void Backfill::note_read(std::int64_t bytes) {
+  if (metrics_ == nullptr) return;
+  metrics_->counter("walign_backfill_bytes_total", "Bytes of old rows read from the source.")
+      .add(static_cast<double>(bytes));
+}
+
+void Backfill::note_copied(TableCopy& table, const Copied& copied) {
+  table.rows_copied += copied.rows;
+  rows_since_ += copied.rows;
+  table.violations = 0;
+  table.lock_waits = 0;
+  note_mended(table, copied.mended);
 }
 
 void Backfill::note_mended(TableCopy& table, const Mended& mended) {
@@ -206,17 +269,14 @@ void Backfill::note_mended(TableCopy& table, const Mended& mended) {
 
 void Backfill::copy_chunk(Copier& copier, TableCopy& table, Range range) {
   Reading reading;
+  const Released released{*this, reading};
   try {
     cut(copier, table, range);
     const auto copied = copier.copy(table.plan, range, steps_for(table, range, reading));
     const std::lock_guard lock(mutex_);
     if (copied) table.plan_next(*copied);
     if (copied && table.map.loaded(range, copied->rows)) {
-      table.rows_copied += copied->rows;
-      rows_since_ += copied->rows;
-      table.violations = 0;
-      table.lock_waits = 0;
-      note_mended(table, copied->mended);
+      note_copied(table, *copied);
     } else if (reading.announced) {
       table.map.failed(range);
     }
@@ -225,13 +285,15 @@ void Backfill::copy_chunk(Copier& copier, TableCopy& table, Range range) {
   } catch (const Error& error) {
     {
       const std::lock_guard lock(mutex_);
+      // It may be that the chunk was committed and the answer lost: it stays in flight until the loop has ended by the
+      // same error. Were it pending, a change that the loop drops meanwhile would be in neither.
+      if (!may_try_again(table, error, reading.past_fence)) throw explained(error, table);
       if (reading.announced) {
         table.map.failed(range);
       } else {
         table.planning = false;
       }
       changed_.notify_all();
-      if (!may_try_again(table, error, reading.past_fence)) throw explained(error, table);
     }
     copier.forget();
   }

@@ -19,6 +19,7 @@ struct Options {
   bool from_journal = false;
   bool until_caught_up = false;
   bool drop_slot = false;
+  bool two_phase = false;
 };
 
 void drop(const Context& context, const config::Config& config, const Options& options,
@@ -38,6 +39,24 @@ void show(obs::Progress& progress, const source::CaptureProgress& done) {
                     bytes_text(static_cast<std::int64_t>(done.bytes))));
 }
 
+// So that a replay needs no source; where that does not answer, it will.
+void add_tables(const config::Config& config, const Interrupt& interrupt, v1::CaptureHeader& origin) {
+  try {
+    pg::Connection source(recording_connection(config, interrupt));
+    const auto described = describe_source(source);
+    if (described.source_system_id() != origin.source_system_id()) return;
+    origin.set_source_encoding(described.source_encoding());
+    origin.set_server_version(described.server_version());
+    *origin.mutable_catalog() =
+        describe_tables(source, {config.stream_name(), stream::inserts_publication(config)});
+  } catch (const Error& error) {
+    if (error.kind() == ErrorKind::interrupted) throw;
+    obs::warn(
+        "the source does not say what its tables are like: a replay of this capture will have to ask it",
+        {{"error", error.message()}});
+  }
+}
+
 int export_journal(const config::Config& config, const Options& options, const Interrupt& interrupt) {
   const auto reach = kept_journal(config);
   source::ExportOptions out;
@@ -46,6 +65,7 @@ int export_journal(const config::Config& config, const Options& options, const I
   out.from = options.from.empty() ? reach.from : parse_lsn(options.from);
   if (!options.until_lsn.empty()) out.until = parse_lsn(options.until_lsn);
   out.origin = recorded_origin(config);
+  add_tables(config, interrupt, out.origin);
   out.stop = &interrupt;
   const auto done = source::export_journal(out);
   obs::info("captured from the journal", {{"from", out.from},
@@ -67,7 +87,12 @@ int capture(Context& context, const Options& options) {
   }
   if (options.from_journal) return export_journal(config, options, signals.interrupt());
   source::CaptureOptions capture_options;
-  capture_options.slot = choose_slot(config, options.slot, signals.interrupt());
+  capture_options.slot = choose_slot(config, options.slot, signals.interrupt(), options.two_phase);
+  capture_options.two_phase = options.two_phase;
+  capture_options.catalog = [&] {
+    pg::Connection source(recording_connection(config, signals.interrupt()));
+    return describe_tables(source, capture_options.slot.publications);
+  };
   if (!options.until_lsn.empty()) capture_options.until = parse_lsn(options.until_lsn);
   {
     pg::Connection source(recording_connection(config, signals.interrupt()));
@@ -112,6 +137,10 @@ void add_capture(CLI::App& parent, Context& context) {
   command->add_option("--from", options->from, "with --from-journal: transactions that commit at or above it")
       ->type_name("LSN")
       ->needs(journal);
+  command
+      ->add_flag("--two-phase", options->two_phase,
+                 "with prepared transactions as they are prepared; the slot stays so for good")
+      ->excludes(journal);
   command->add_flag("--until-caught-up", options->until_caught_up, "end where the source's WAL ends now");
   command->add_flag("--drop-slot", options->drop_slot,
                     "record nothing, and drop the slot of earlier captures");

@@ -21,6 +21,7 @@ struct Options {
   bool dry_run = false;
   bool rehearse = false;
   bool cancel = false;
+  bool accept_loss = false;
   bool json = false;
   bool yes = false;
 };
@@ -28,9 +29,11 @@ struct Options {
 const char* name_of(Verb verb) { return verb == Verb::cutover ? "cutover" : "rollback"; }
 
 Request request_of(const Options& options) {
-  return {options.verb, options.dry_run    ? Extent::dry_run
-                        : options.rehearse ? Extent::rehearse
-                                           : Extent::real};
+  return {options.verb,
+          options.dry_run    ? Extent::dry_run
+          : options.rehearse ? Extent::rehearse
+                             : Extent::real,
+          options.accept_loss};
 }
 
 void need_sidecar(const service::ControlClient& sidecar, const Context& context, Verb verb) {
@@ -232,15 +235,18 @@ void add_cutover(CLI::App& parent, Context& context) {
 void add_rollback(CLI::App& parent, Context& context) {
   auto options = std::make_shared<Options>();
   options->verb = Verb::rollback;
-  CLI::App* command =
-      add_command(parent, context, "rollback",
-                  "Move the writes back to the source, with all that was written on the target.",
-                  cat("walign rollback --rehearse   could it be done now? For how long would writes wait?\n"
-                      "  walign rollback              asks, then does it; each step with its time",
-                      kExits),
-                  options, change);
+  CLI::App* command = add_command(
+      parent, context, "rollback",
+      "Move the writes back to the source, with all that was written on the target.",
+      cat("walign rollback --rehearse   could it be done now? For how long would writes wait?\n"
+          "  walign rollback              asks, then does it; each step with its time\n"
+          "  walign rollback --accept-loss    where some value would not come back as it was, too",
+          kExits),
+      options, change);
   add_options(command, options,
               "the fence, too, table by table, let go again; predicts how long writes would wait");
+  command->add_flag("--accept-loss", options->accept_loss,
+                    "also where walign status says that some value would not come back as it was");
 }
 
 }  // namespace walign::cli

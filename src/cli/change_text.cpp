@@ -130,13 +130,13 @@ std::vector<std::string> next_steps(const Request& request, const Result& result
                     " --rehearse tries the fence, too, and tells how long writes would wait")};
       }
       if (request.extent == Extent::rehearse)
-        return {cat(typed, typed_as({request.verb, Extent::real}), " does it")};
+        return {cat(typed, typed_as({request.verb, Extent::real, request.accept_loss}), " does it")};
       if (request.verb == Verb::rollback) return {cat(typed, "status: the forward stream goes on")};
       return {cat(typed, "status says whether a rollback is ready"),
               cat(typed, "rollback goes back, with every write made on the target since"),
               cat(typed, "finish ends the migration, when the target has proved itself")};
     case Outcome::backed_out:
-      return {cat(typed, typed_as({request.verb, Extent::rehearse}),
+      return {cat(typed, typed_as({request.verb, Extent::rehearse, request.accept_loss}),
                   " tries the fence without holding writes up")};
     case Outcome::in_doubt: return {cat(typed, "status shows the rows of both sides")};
     case Outcome::gate:
@@ -158,6 +158,7 @@ std::string typed_as(const Request& request) {
   std::string out = request.verb == Verb::cutover ? "cutover" : "rollback";
   if (request.extent == Extent::dry_run) out += " --dry-run";
   if (request.extent == Extent::rehearse) out += " --rehearse";
+  if (request.accept_loss) out += " --accept-loss";
   return out;
 }
 

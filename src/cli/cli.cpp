@@ -15,10 +15,10 @@ namespace walign::cli {
 
 namespace {
 
-constexpr AddCommand kCommands[] = {add_preflight,   add_plan,     add_run,          add_status,  add_verify,
-                                    add_cutover,     add_rollback, add_recover,      add_pause,   add_resume,
-                                    add_checkpoints, add_rewind,   add_dead_letters, add_capture, add_replay,
-                                    add_events,      add_config,   add_finish,       add_remove};
+constexpr AddCommand kCommands[] = {
+    add_init,         add_preflight, add_plan,   add_run,    add_status,      add_verify, add_cutover,
+    add_rollback,     add_recover,   add_pause,  add_resume, add_checkpoints, add_schema, add_rewind,
+    add_dead_letters, add_capture,   add_replay, add_events, add_config,      add_finish, add_remove};
 
 constexpr const char* kExample =
     "Example:\n"

@@ -42,6 +42,7 @@ class ErrorWithStatus : public Error {
 
 using AddCommand = void (*)(CLI::App& parent, Context& context);
 
+void add_init(CLI::App& parent, Context& context);
 void add_run(CLI::App& parent, Context& context);
 void add_preflight(CLI::App& parent, Context& context);
 void add_plan(CLI::App& parent, Context& context);
@@ -51,6 +52,7 @@ void add_cutover(CLI::App& parent, Context& context);
 void add_rollback(CLI::App& parent, Context& context);
 void add_recover(CLI::App& parent, Context& context);
 void add_checkpoints(CLI::App& parent, Context& context);
+void add_schema(CLI::App& parent, Context& context);
 void add_dead_letters(CLI::App& parent, Context& context);
 void add_pause(CLI::App& parent, Context& context);
 void add_resume(CLI::App& parent, Context& context);

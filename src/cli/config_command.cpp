@@ -66,8 +66,11 @@ void add_config(CLI::App& parent, Context& context) {
   auto none = std::make_shared<Options>();
   add_command(*group, context, "show", "Print the configuration with its defaults, passwords masked.",
               "walign config show", none, show);
-  add_command(*group, context, "schema", "Print the JSON Schema of walign.yaml, for editors.",
-              "walign config schema > walign.schema.json", none, schema);
+  add_command(
+      *group, context, "schema", "Print the JSON Schema of walign.yaml, for editors.",
+      "walign config schema > walign.schema.json\n\nEditors with a YAML language server read it where "
+      "walign.yaml begins with\n  # yaml-language-server: $schema=walign.schema.json",
+      none, schema);
 }
 
 }  // namespace walign::cli

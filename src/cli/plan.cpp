@@ -113,7 +113,9 @@ std::string back_text(const stream::Plan::Table::Back& back) {
   if (!back.filter.empty()) facts.add({"of rows", back.filter});
   if (!back.by_default.empty()) facts.add({"by default", join(back.by_default, ", ")});
   if (!back.not_carried.empty()) facts.add({"not carried", join(back.not_carried, ", ")});
-  if (!back.drawn_key.empty()) facts.add({"new keys", back.drawn_key});
+  if (!back.drawn_key.empty()) {
+    facts.add({"new keys", cat(back.drawn_key, " on the source, written into ", back.drawn_into)});
+  }
   out += facts.text(4);
   for (const auto& risk : back.risks) out += cat("    ", one_line(risk), "\n");
   return out;
@@ -133,6 +135,7 @@ std::string table_text(const stream::Plan::Table& table) {
   facts.add({"key", table.key.empty() ? "none: takes inserts only" : join(table.key, ", ")});
   facts.add({"filter", table.filter.empty() ? "none: every row" : table.filter});
   if (!table.reads.empty()) facts.add({"reads", join(table.reads, ", ")});
+  if (!table.copied_after.empty()) facts.add({"copied after", join(table.copied_after, ", ")});
   out += facts.text(2);
   out += "  columns\n";
   Table columns;
@@ -189,6 +192,7 @@ Json json(const stream::Plan& plan) {
                       {"key", t.key},
                       {"filter", or_null(t.filter)},
                       {"reads", t.reads},
+                      {"copied_after", t.copied_after},
                       {"risks", t.risks},
                       {"locks", t.locks},
                       {"estimated_rows", or_null(t.estimated_rows)},

@@ -31,7 +31,13 @@ v1::CaptureHeader describe_source(pg::Connection& source) {
   header.set_source_system_id(facts.system_id);
   header.set_source_timeline(facts.timeline);
   header.set_source_database(facts.database);
+  header.set_source_encoding(facts.encoding);
+  header.set_server_version(static_cast<std::uint32_t>(facts.version));
   return header;
+}
+
+v1::SourceCatalog describe_tables(pg::Connection& source, const std::vector<std::string>& publications) {
+  return source::record_catalog(pg::read_tables(source), source::published_tables(source, publications));
 }
 
 namespace {
@@ -58,7 +64,7 @@ std::vector<std::string> choose_publications(const config::Config& config, pg::C
 }  // namespace
 
 source::SlotOptions choose_slot(const config::Config& config, const SlotChoice& choice,
-                                const Interrupt& interrupt) {
+                                const Interrupt& interrupt, bool two_phase) {
   pg::Connection source(recording_connection(config, interrupt));
   source::SlotOptions out;
   out.connection = recording_connection(config, interrupt);
@@ -76,7 +82,8 @@ source::SlotOptions choose_slot(const config::Config& config, const SlotChoice& 
         [&] {
           obs::info("making the slot waits for running transactions",
                     {{"transactions", join(source::running_transactions(source), "; ")}});
-        });
+        },
+        two_phase);
     obs::info("slot made", {{"slot", out.slot}, {"lsn", made.consistent_point}});
     out.from = made.consistent_point;
     return out;

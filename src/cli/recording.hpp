@@ -18,11 +18,14 @@ void add_slot_choice(CLI::App* command, SlotChoice& choice);
 
 // How to read that slot from where it stands. Makes the migration's own where it is not there. Throws
 // Error(precondition) where a publication is missing, or a slot that was named.
+// `two_phase`: where it is made.
 source::SlotOptions choose_slot(const config::Config& config, const SlotChoice& choice,
-                                const Interrupt& interrupt);
+                                const Interrupt& interrupt, bool two_phase = false);
 
 // Who the source is, as a capture's header says it.
 v1::CaptureHeader describe_source(pg::Connection& source);
+// What the tables of these publications are like, now.
+v1::SourceCatalog describe_tables(pg::Connection& source, const std::vector<std::string>& publications);
 
 pg::ConnectionOptions recording_connection(const config::Config& config, const Interrupt& interrupt);
 

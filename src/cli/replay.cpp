@@ -29,12 +29,24 @@ void belongs_to(const v1::CaptureHeader& origin, stream::Replay& replay) {
   replay.slot = origin.slot();
 }
 
+// Each time that they are otherwise than before.
+void add_tables(const v1::CaptureHeader& header, stream::Replay& replay) {
+  if (!header.has_catalog()) return;
+  auto& recorded = replay.recorded;
+  if (!recorded.empty() &&
+      recorded.back().catalog.SerializeAsString() == header.catalog().SerializeAsString())
+    return;
+  recorded.push_back(
+      {Lsn(header.from_lsn()), header.server_version(), header.source_encoding(), header.catalog()});
+}
+
 void read_capture(const Options& options, const std::string& spill, stream::Replay& replay) {
   {
     const state::CaptureReader reader(options.what);
-    const auto& header = reader.segments().front();
-    replay.from = Lsn(header.from_lsn());
-    belongs_to(header, replay);
+    const auto& first = reader.segments().front();
+    replay.from = Lsn(first.from_lsn());
+    belongs_to(first, replay);
+    for (const auto& header : reader.segments()) add_tables(header, replay);
   }
   source::ReplayOptions reading;
   reading.directory = options.what;

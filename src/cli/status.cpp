@@ -5,8 +5,10 @@
 
 #include "command.hpp"
 #include "fence_rows.hpp"
+#include "screen.hpp"
 #include "signals.hpp"
 #include "status_text.hpp"
+#include "text.hpp"
 #include "walign/service.hpp"
 #include "walign/state.hpp"
 
@@ -61,7 +63,9 @@ Report stopped(const config::Config& config) {
   const auto silent = read_fence_rows(config, status.sides);
   // Before the first run there is nothing to ask for.
   if (status.phase != "new" && !silent.empty()) remark = cat(join(silent, "\n"), "\n", remark);
-  return {Json::parse(service::status_json(status)), remark};
+  service::Outlook left;
+  left.running = false;
+  return {Json::parse(service::status_json(status, left)), remark};
 }
 
 Report look(const config::Config& config) {
@@ -80,23 +84,51 @@ Report look(const config::Config& config) {
 
 void print(const Context& context, const Options& options, const Report& report) {
   if (!options.json) {
-    context.io.out << status_text(report.status, report.remark);
-  } else if (options.watch) {
-    context.io.out << report.status.dump(-1, ' ', false, Json::error_handler_t::replace) << "\n";
+    const std::size_t columns = context.io.out_is_terminal ? terminal_size().columns : 0;
+    context.io.out << status_text(report.status, report.remark, columns);
   } else {
     print_json(context, report.status);
   }
   context.io.out << std::flush;
 }
 
+// A sidecar that is busy, or has just gone, is looked for again.
+std::optional<Report> look_again(const config::Config& config, std::string& why) {
+  try {
+    return look(config);
+  } catch (const Error& error) {
+    if (remedy(error.kind()) != Remedy::retry) throw;
+    why = error.message();
+    return std::nullopt;
+  }
+}
+
+// One look, as --watch shows it.
+std::string watched(const Options& options, const std::optional<Report>& report, const std::string& why,
+                    std::size_t columns) {
+  if (options.json) {
+    if (!report) return "";
+    return report->status.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
+  }
+  if (!report) return cat("not known at this moment: ", printable(why), "\n");
+  if (columns == 0) return status_line(report->status, report->remark);
+  return status_text(report->status, report->remark, columns);
+}
+
 int watch(const Context& context, const Options& options, const config::Config& config) {
   const Signals signals;
+  const bool redraw = context.io.out_is_terminal && !options.json;
+  std::optional<Screen> screen;
+  if (redraw) screen.emplace(context.io.out);
   while (context.io.out) {
-    const auto report = look(config);
-    // Home and clear in one write with the text that follows, so that nothing flickers.
-    if (context.io.out_is_terminal && !options.json) context.io.out << "\x1b[H\x1b[2J";
-    print(context, options, report);
-    if (!options.json && !context.io.out_is_terminal) context.io.out << "\n";
+    std::string why;
+    const auto report = look_again(config, why);
+    const auto text = watched(options, report, why, redraw ? terminal_size().columns : 0);
+    if (screen) {
+      screen->show(text);
+    } else {
+      context.io.out << text << std::flush;
+    }
     try {
       signals.interrupt().sleep_for(std::chrono::seconds(1));
     } catch (const Error& error) {
@@ -118,12 +150,13 @@ int status(Context& context, const Options& options) {
 void add_status(CLI::App& parent, Context& context) {
   auto options = std::make_shared<Options>();
   CLI::App* command =
-      add_command(parent, context, "status", "Phase, who takes writes, lag, positions and tables.",
+      add_command(parent, context, "status", "Phase, what to do next, lag, positions, gates and tables.",
                   "walign status --watch                         again each second\n"
                   "  walign status --json | jq .lag.bytes          for programs",
                   options, status);
   command->add_flag("--json", options->json, "as JSON (with --watch: a line each second)");
-  command->add_flag("--watch", options->watch, "again each second, until interrupted");
+  command->add_flag("--watch", options->watch,
+                    "again each second, until interrupted; a line each where stdout is no terminal");
 }
 
 }  // namespace walign::cli

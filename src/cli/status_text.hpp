@@ -7,7 +7,10 @@
 
 namespace walign::cli {
 
-// `remark`: below everything else; may be empty.
-std::string status_text(const Json& status, const std::string& remark);
+// `remark`: below everything else; may be empty. `columns`: of the terminal; 0: as wide as it comes. Where the tables
+// do not fit, each has its figures below its name.
+std::string status_text(const Json& status, const std::string& remark, std::size_t columns = 0);
+// The most of it on one line.
+std::string status_line(const Json& status, const std::string& remark);
 
 }  // namespace walign::cli

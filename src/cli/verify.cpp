@@ -128,7 +128,7 @@ void print_difference(const Context& context, const Json& difference, bool whole
 
 std::string verdict(const Json& table) {
   const auto state = text_of(table, "state");
-  if (state != "done") return cat(state, ": ", one_line(text_of(table, "error")));
+  if (state != "done" && state != "partial") return cat(state, ": ", one_line(text_of(table, "error")));
   const auto differences = number_of(table, "differences");
   const auto rows = number_of(table, "rows");
   std::string out = differences == 0 ? std::string("equal")

@@ -1,8 +1,6 @@
 // Copyright the walign authors. SPDX-License-Identifier: Apache-2.0
 #include "back.hpp"
 
-#include <filesystem>
-
 namespace walign::cutover {
 
 namespace {
@@ -25,8 +23,9 @@ void drop_slot(pg::Connection& server, const std::string& slot, const Interrupt*
 
 }  // namespace
 
-Back::Back(const config::Config& forward)
+Back::Back(const config::Config& forward, obs::Metrics* metrics)
     : config_(config::reversed(forward)),
+      metrics_(metrics),
       lane_({forward.fence_name(), Side::source}, config_.stream_name(), forward.stream_name()),
       verifier_(verify::make(nullptr)) {}
 
@@ -44,6 +43,7 @@ void Back::start() {
   options.companions = {verifier_.get()};
   options.turn = &lane_;
   options.stop = stop_.get();
+  options.metrics = metrics_;
   lane_.halt(false);
   failed_.clear();
   sidecar_ = std::make_unique<stream::Sidecar>(std::move(options));
@@ -133,8 +133,11 @@ void Back::drop(const Interrupt* interrupt) {
   }
   pg::Connection writes(options(config_.target));
   apply::remove_stream(writes, config_.stream_name());
-  std::error_code ignored;  // what is left there is of no stream any more, and refused as such
-  std::filesystem::remove_all(config_.state, ignored);
+  try {
+    state::remove_directory(config_.state);
+  } catch (const Error& error) {  // what is left there is of no stream any more, and refused as such
+    obs::log_error(obs::Level::warn, "the way back's directory could not be removed", error);
+  }
 }
 
 }  // namespace walign::cutover

@@ -12,8 +12,8 @@ namespace walign::cutover {
 
 class Back {
  public:
-  // `forward`: the configuration of the way there. Nothing is touched yet.
-  explicit Back(const config::Config& forward);
+  // `forward`: the configuration of the way there. `metrics`: outlives this; may be null. Nothing is touched yet.
+  Back(const config::Config& forward, obs::Metrics* metrics);
   ~Back();  // stops it
   Back(const Back&) = delete;
   Back& operator=(const Back&) = delete;
@@ -44,6 +44,7 @@ class Back {
   void run() noexcept;
 
   const config::Config config_;  // reversed
+  obs::Metrics* const metrics_;
   Lane lane_;
   const std::unique_ptr<verify::Verifier> verifier_;
   mutable std::mutex mutex_;  // all below

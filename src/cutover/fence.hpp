@@ -39,6 +39,7 @@ struct FenceId {
   bool operator==(const FenceId&) const = default;
 };
 
+std::string stream_to(const FenceId& id);     // walign.stream's name of the stream that writes to this side
 std::string_view state_name(RowState state);  // as walign.fence has it: OPEN, FENCING, ...
 std::string_view side_name(Side side);        // source, target
 std::string describe(const FenceRow& row);    // epoch 3, FENCED
@@ -68,6 +69,7 @@ struct Change {
   std::uint64_t owner = 0;
   // From now, by the server's clock; FENCING and FENCED only. Without it these keep the lease that they have.
   std::optional<Millis> lease;
+  std::string displaces = {};  // this stream on the same server, in the same transaction (record.hpp, rule 5)
 };
 struct Swapped {
   bool done = false;
@@ -80,6 +82,9 @@ Swapped compare_and_set(pg::Connection& server, const FenceId& id, const FenceRo
 // The switch hook of the attempt that opened this side has run.
 bool switched(pg::Connection& opened, const FenceId& id, std::uint64_t epoch);
 void note_switched(pg::Connection& opened, const FenceId& id, std::uint64_t epoch);
+
+// FenceRow::not_back of the target's row, where there is one.
+void note_not_back(pg::Connection& target, const std::string& migration, const std::string& why);
 
 // For the target transaction with which the stream passes the marker of `epoch`: its end goes into the taker's row.
 apply::Extra note_fence_lsn(const FenceId& taker, std::uint64_t epoch, Lsn marker_end);
@@ -176,7 +181,7 @@ std::vector<std::string> take_all_guards_down(pg::Connection& server, const std:
 // afterwards included. For the report.
 struct Traffic {
   std::int64_t refused = 0;                      // statements
-  std::optional<std::int64_t> first_refused_us;  // since 1970
+  std::optional<std::int64_t> first_refused_us;  // since 1970: when it was asked for, so that its wait counts
   std::optional<std::int64_t> first_passed_us;   // since 1970: a write that met a trigger and an open row
 };
 Traffic traffic(pg::Connection& server, const FenceId& id);

@@ -41,9 +41,12 @@ Traffic traffic(pg::Connection& server, const FenceId& id) {
 }
 
 void reset_traffic(pg::Connection& server, const FenceId& id) {
+  std::string sql = "SELECT ";
   for (const char* what : kCounters) {
-    server.exec(cat("SELECT pg_catalog.setval(", pg::quote_literal(counter(id, what)), ", 1, false)"));
+    sql += cat(what == kCounters.front() ? "" : ", ", "pg_catalog.setval(",
+               pg::quote_literal(counter(id, what)), ", 1, false)");
   }
+  server.exec(sql);
 }
 
 }  // namespace walign::cutover

@@ -74,9 +74,11 @@ RowRead FenceHands::read_row(Side which) {
   }
 }
 
-Answer FenceHands::swap(Side which, const RowKey& finds, const RowKey& writes, std::optional<Millis> lease) {
-  const auto swapped = compare_and_set(server(which), id(which), expected(which, finds),
-                                       {writes.epoch, writes.state, owner_, lease}, settings_.lock_timeout);
+Answer FenceHands::swap(Side which, const RowKey& finds, const RowKey& writes, std::optional<Millis> lease,
+                        const std::string& displaces) {
+  const auto swapped =
+      compare_and_set(server(which), id(which), expected(which, finds),
+                      {writes.epoch, writes.state, owner_, lease, displaces}, settings_.lock_timeout);
   if (!swapped.done) {
     return refused(cat("the ", side_name(which), " is at ", swapped.row ? describe(*swapped.row) : "no row"));
   }
@@ -90,7 +92,7 @@ Answer FenceHands::write_row(const act::WriteRow& write) {
       case Step::open: return open();
       case Step::fencing:
         figures_ = {};
-        reset_traffic(server(write.side), id(write.side));
+        for (const Side which : {Side::source, Side::target}) reset_traffic(server(which), id(which));
         return swap(write.side, write.finds, write.writes, settings_.lease);
       case Step::seal: {
         const Answer answer = swap(write.side, write.finds, write.writes, {});
@@ -165,7 +167,7 @@ Answer FenceHands::open() {
 
 Answer FenceHands::open_alone(const act::OpenAlone& open) {
   try {
-    return swap(open.side, open.finds, open.writes, {});
+    return swap(open.side, open.finds, open.writes, {}, side(open.side).stream);
   } catch (const OtherTimeline& other) {
     return refused(other.why);
   }

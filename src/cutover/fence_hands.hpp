@@ -66,7 +66,8 @@ class FenceHands : public Hands {
   [[nodiscard]] Guard guard(Side which) const { return {id(which), side(other(which)).address}; }
   [[nodiscard]] Limits limits(Side which);
   [[nodiscard]] FenceRow expected(Side which, const RowKey& key);
-  Answer swap(Side which, const RowKey& finds, const RowKey& writes, std::optional<Millis> lease);
+  Answer swap(Side which, const RowKey& finds, const RowKey& writes, std::optional<Millis> lease,
+              const std::string& displaces = {});
   Answer flush_seal(Side giver);
   Answer open();
 

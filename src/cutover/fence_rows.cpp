@@ -20,7 +20,7 @@ constexpr std::array<std::pair<RowState, std::string_view>, 6> kStates = {{
 
 constexpr const char* kRowColumns =
     "f.epoch, f.state, f.owner, (extract(epoch FROM f.lease_until) * 1000000)::pg_catalog.int8, f.fence_lsn, "
-    "f.open_lsn";
+    "f.open_lsn, coalesce(pg_catalog.to_jsonb(f) ->> 'not_back', '')";  // version 1 has no such column
 
 RowState parse_state(std::string_view text) {
   for (const auto& [state, name] : kStates) {
@@ -40,6 +40,7 @@ std::optional<FenceRow> row_of(const pg::Result& r) {
   if (!r.is_null(0, 3)) row.lease_until_us = r.integer(0, 3);
   if (!r.is_null(0, 4)) row.fence_lsn = r.lsn(0, 4);
   if (!r.is_null(0, 5)) row.open_lsn = r.lsn(0, 5);
+  row.not_back = r.str(0, 6);
   return row;
 }
 
@@ -76,6 +77,9 @@ pg::Param param(const std::string& text) { return {text, 0, false, false}; }
 
 }  // namespace
 
+std::string stream_to(const FenceId& id) {
+  return id.side == Side::source ? id.migration + "_reverse" : id.migration;
+}
 std::string_view state_name(RowState state) { return kStates.at(static_cast<std::size_t>(state)).second; }
 std::string_view side_name(Side side) { return side == Side::source ? "source" : "target"; }
 std::string describe(const FenceRow& row) { return cat("epoch ", row.epoch, ", ", state_name(row.state)); }
@@ -170,6 +174,7 @@ Swapped compare_and_set(pg::Connection& server, const FenceId& id, const FenceRo
   swapped.row = row_of(server.query_params(cat(kSet, kRowColumns), params));
   swapped.done = swapped.row.has_value();
   if (!swapped.done) swapped.row = select_row(server, id, "");
+  if (swapped.done && !to.displaces.empty()) apply::displace(server, to.displaces);
   transaction.commit(cat("the ", side_name(id.side), "'s row to ", state_name(to.state)));
   return swapped;
 }
@@ -187,6 +192,15 @@ void note_switched(pg::Connection& opened, const FenceId& id, std::uint64_t epoc
   opened.query("UPDATE walign.fence f SET switched_epoch = $3 WHERE f.migration = $1 AND f.side = $2",
                {id.migration, std::string(side_name(id.side)), cat(epoch)});
   transaction.commit("noting the switch");
+}
+
+void note_not_back(pg::Connection& target, const std::string& migration, const std::string& why) {
+  FenceTransaction transaction(target, {});
+  target.query(
+      "UPDATE walign.fence f SET not_back = nullif($3, '') WHERE f.migration = $1 AND f.side = $2 AND "
+      "f.not_back IS DISTINCT FROM nullif($3, '')",
+      {migration, std::string(side_name(Side::target)), why});
+  transaction.commit("noting whether writes could come back");
 }
 
 apply::Extra note_fence_lsn(const FenceId& taker, std::uint64_t epoch, Lsn marker_end) {

@@ -14,10 +14,12 @@ CREATE TABLE IF NOT EXISTS walign.fence (
   fence_lsn pg_lsn,
   open_lsn pg_lsn,
   switched_epoch bigint,
+  not_back text,
   changed_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
   PRIMARY KEY (migration, side),
   CHECK ((state IN ('FENCING', 'FENCED')) = (lease_until IS NOT NULL))
 ) WITH (fillfactor = 10);
+ALTER TABLE walign.fence ADD COLUMN IF NOT EXISTS not_back text;  -- since version 2
 )";
 
 // guard() reads its row twice: plainly, with the snapshot of the statement (or of the transaction, where that is
@@ -26,6 +28,7 @@ CREATE TABLE IF NOT EXISTS walign.fence (
 // The owner of a fenced table may execute it: a new partition gets a trigger of its own, made by whoever makes the
 // partition. What that permits is a trigger that refuses.
 // The sub-block turns "changed since your snapshot" into the refusal that it is.
+// reopen() displaces the stream that writes to the side it opens (record.hpp, rule 5).
 // count_write() keeps the report's figures where an aborted transaction does not take them back: in sequences. They
 // are named like the migration and the side ("walign_users_s_refused"), and made with the row.
 const char* const kFenceFunctions = R"(
@@ -33,7 +36,9 @@ CREATE OR REPLACE FUNCTION walign.count_write(its_migration text, its_side text,
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   prefix constant text := its_migration || '_' || pg_catalog.left(its_side, 1);
-  now_us constant bigint := extract(epoch FROM pg_catalog.clock_timestamp()) * 1000000;
+  -- One that is refused has waited since it was asked for.
+  at_us constant bigint := extract(epoch FROM
+    CASE WHEN passed THEN pg_catalog.clock_timestamp() ELSE pg_catalog.statement_timestamp() END) * 1000000;
   refused constant regclass := pg_catalog.to_regclass(pg_catalog.format('walign.%I', prefix || '_refused'));
   first_at constant regclass := pg_catalog.to_regclass(
     pg_catalog.format('walign.%I', prefix || CASE WHEN passed THEN '_passed' ELSE '_first' END));
@@ -41,9 +46,11 @@ BEGIN
   IF NOT passed AND refused IS NOT NULL THEN
     PERFORM pg_catalog.nextval(refused);
   END IF;
-  IF first_at IS NOT NULL AND pg_catalog.pg_sequence_last_value(first_at) IS NULL THEN
-    PERFORM pg_catalog.setval(first_at, now_us);
-  END IF;
+  -- Those who have waited for one table are refused at once: the earliest of them stays.
+  FOR tries IN 1..3 LOOP
+    EXIT WHEN first_at IS NULL OR pg_catalog.pg_sequence_last_value(first_at) <= at_us;
+    PERFORM pg_catalog.setval(first_at, at_us);
+  END LOOP;
 END $$;
 
 CREATE OR REPLACE FUNCTION walign.guard() RETURNS trigger
@@ -169,6 +176,10 @@ BEGIN
     WHERE f.migration = its_migration AND f.side <> giver.side AND f.state = 'CLOSED';
   UPDATE walign.fence f SET state = 'OPEN', epoch = f.epoch + 1, owner = 0, lease_until = NULL, open_lsn = NULL,
     changed_at = pg_catalog.clock_timestamp() WHERE f.migration = its_migration AND f.side = giver.side;
+  IF pg_catalog.to_regclass('walign.stream') IS NOT NULL THEN
+    UPDATE walign.stream s SET epoch = s.epoch + 1
+      WHERE s.name = its_migration || CASE giver.side WHEN 'source' THEN '_reverse' ELSE '' END;
+  END IF;
   RETURN pg_catalog.format('the %s side of %s takes writes again (epoch %s)', giver.side, its_migration,
                            giver.epoch + 1);
 END $$;

@@ -7,7 +7,7 @@
 namespace walign::cutover {
 
 // Kept as the comment on walign.fence.
-inline constexpr const char* kFenceVersion = "walign fence 1";
+inline constexpr const char* kFenceVersion = "walign fence 2";
 
 extern const char* const kFenceTable;
 extern const char* const kFenceFunctions;

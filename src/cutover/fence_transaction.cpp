@@ -26,10 +26,7 @@ void roll_back_quietly(pg::Connection& server) noexcept {
 }  // namespace
 
 bool may_set_deadlock_timeout(pg::Connection& server) {
-  const char* asked = server.server_version() >= 150000
-                          ? "SELECT pg_catalog.has_parameter_privilege('deadlock_timeout', 'SET')"
-                          : "SELECT pg_catalog.current_setting('is_superuser') = 'on'";
-  return server.exec(asked).boolean(0, 0);
+  return server.exec("SELECT pg_catalog.has_parameter_privilege('deadlock_timeout', 'SET')").boolean(0, 0);
 }
 
 FenceTransaction::FenceTransaction(pg::Connection& server, const Waits& waits, const std::string& first)

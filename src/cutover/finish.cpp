@@ -10,8 +10,6 @@ namespace walign::cutover {
 
 namespace {
 
-namespace fs = std::filesystem;
-
 MigrationPhase phase_of(state::Store& store) {
   const std::string text = store.phase();
   if (const auto phase = parse_phase(text)) return *phase;
@@ -62,13 +60,7 @@ class Finisher {
     remove_streams(servers_, removed);
     remove_rows(servers_, removed);
     for (const auto& directory : useless_directories()) {
-      std::error_code error;
-      fs::remove_all(directory, error);
-      if (error) {
-        throw Error(ErrorKind::storage, cat("cannot remove ", directory, ": ", error.message()),
-                    "remove it by hand: nothing else is left to do");
-      }
-      removed(directory);
+      if (state::remove_directory(directory)) removed(directory);
     }
   }
 
@@ -78,7 +70,7 @@ class Finisher {
     const std::string& state = finish_.config.state;
     std::vector<std::string> out = {config::reversed(finish_.config).state, cat(state, "/journal"),
                                     cat(state, "/spill")};
-    std::erase_if(out, [](const std::string& directory) { return !fs::exists(directory); });
+    std::erase_if(out, [](const std::string& directory) { return !std::filesystem::exists(directory); });
     return out;
   }
 

@@ -15,6 +15,9 @@ void refuse_standing(const TwoServers& servers, const FenceRows& rows) {
   const bool target_rests = !rows.target || is(rows.target, RowState::closed) ||
                             is(rows.target, RowState::aborted) || is(rows.target, RowState::sealed);
   if (target_rests && (!rows.source || is(rows.source, RowState::open))) return;
+  // A human has opened one beside the other, and there is no way on for a migration: what there was to bring over is
+  // his to have brought.
+  if (is(rows.source, RowState::open) && is(rows.target, RowState::open)) return;
   if (is(rows.target, RowState::open) && (!rows.source || is(rows.source, RowState::sealed))) {
     throw Error(ErrorKind::precondition, cat(what, ": it is cut over, and the target takes the writes"),
                 "keep them: walign finish; or go back to the source with them: walign rollback");

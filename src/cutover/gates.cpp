@@ -38,6 +38,20 @@ Gate stable(const config::Gates& limits, const std::optional<Millis>& value) {
           value && *value >= limits.stable_for};
 }
 
+Gate proof(const Figures& figures) {
+  const auto limit = figures.max_pause.count();
+  Gate out{"proof", "not measured", cat("less than ", limit, " ms (cutover.max_pause)"), true};
+  if (figures.proof_ms) {
+    const auto took = static_cast<std::int64_t>(std::llround(*figures.proof_ms));
+    out.value = cat(took, " ms");
+    out.ok = took < limit;
+  }
+  if (!figures.compared_whole.empty()) {
+    out.value += cat("; compared whole, without a key: ", join(figures.compared_whole, ", "));
+  }
+  return out;
+}
+
 Gate prepared(const ServerFigures& server) {
   const auto& gids = server.prepared;
   return {"prepared_transactions", gids.empty() ? "none" : join(gids, ", "), "none", gids.empty()};
@@ -93,6 +107,7 @@ std::vector<Gate> judge(const config::Gates& limits, const Figures& figures, boo
           at_most("dead_letters", figures.dead_letters, limits.dead_letters, ""),
           books(figures.books_balance),
           stable(limits, figures.stable_for),
+          proof(figures),
           prepared(figures.giver),
           oldest(limits, figures.giver),
           holders(figures.giver, autovacuum_gives_way),

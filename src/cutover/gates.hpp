@@ -49,6 +49,10 @@ struct Figures {
   std::optional<std::int64_t> dead_letters;
   std::optional<bool> books_balance;
   std::optional<Millis> stable_for;  // since the last error, retry or pause
+  // What the last proof took while writes went on, and how long writes may wait: behind the fence it comes once more.
+  std::optional<double> proof_ms;
+  Millis max_pause{5'000};
+  std::vector<std::string> compared_whole;  // tables without a key, whatever has changed in them
   ServerFigures giver;
   ServerFigures taker;
 };

@@ -17,6 +17,16 @@
 
 namespace walign::cutover {
 
+// Both rows say OPEN: a human has opened a side alone while the other was alive.
+inline constexpr const char* kBothOpen =
+    "both sides take writes: one was opened by hand (walign.reopen, recover --gone) while the other was "
+    "open. walign "
+    "writes to neither";
+inline constexpr const char* kBothOpenHint =
+    "stop the application's writes to one of them at once, and bring over to the other by hand what was "
+    "written "
+    "there since (changed_at of its row in walign.fence); docs/cutover.md, \"Both sides are open\"";
+
 // The logical message with which the transactions of a stream begin (apply::Options::signature).
 std::string signature_of(const std::string& stream);
 

@@ -11,7 +11,7 @@ constexpr Millis kLooks{500};
 constexpr Millis kBackAgain{15'000};  // after a way back that has stopped
 constexpr Millis kPatience{200};
 
-stream::Options forward_options(const Migration::Options& options, stream::Turn& turn,
+stream::Options forward_options(const Migration::Options& options, obs::Metrics* metrics, stream::Turn& turn,
                                 std::vector<stream::Companion*> companions) {
   stream::Options out;
   out.config = options.config;
@@ -20,21 +20,35 @@ stream::Options forward_options(const Migration::Options& options, stream::Turn&
   out.companions = std::move(companions);
   out.turn = &turn;
   out.stop = options.stop;
-  out.metrics = options.metrics;
+  out.metrics = metrics;
   return out;
 }
+
+obs::Metrics* pointer_to(std::optional<obs::Metrics>& metrics) { return metrics ? &*metrics : nullptr; }
+
+std::optional<obs::Metrics> in_direction(const obs::Metrics* all, const char* direction) {
+  if (all == nullptr) return std::nullopt;
+  return std::optional<obs::Metrics>(std::in_place, *all, obs::Labels{{"direction", direction}});
+}
+
+constexpr std::array kPhases = {MigrationPhase::new_one,   MigrationPhase::backfilling,
+                                MigrationPhase::streaming, MigrationPhase::cutting_over,
+                                MigrationPhase::cut_over,  MigrationPhase::rolling_back,
+                                MigrationPhase::finished,  MigrationPhase::removed};
 
 }  // namespace
 
 Migration::Impl::Impl(Options o)
     : options(std::move(o)),
+      forward_metrics(in_direction(options.metrics, "forward")),
+      back_metrics(in_direction(options.metrics, "reverse")),
       fence(options.config.fence_name()),
       lane({fence, Side::target}, options.config.stream_name(),
            config::reversed(options.config).stream_name()),
       backfill(backfill::make(options.no_backfill)),
       verifier(verify::make(backfill.get())),
-      forward(forward_options(options, lane, {verifier.get(), backfill.get()})),
-      back(options.config),
+      forward(forward_options(options, pointer_to(forward_metrics), lane, {verifier.get(), backfill.get()})),
+      back(options.config, pointer_to(back_metrics)),
       controller([this](const Request& request, const Controller::Tell& tell,
                         const std::atomic<bool>& cancelled) { return change(request, tell, cancelled); }) {}
 
@@ -87,7 +101,6 @@ void Migration::Impl::ended(const Turnover& turnover) {
     sides.gates.push_back({gate.name, gate.value, gate.limit, gate.ok});
   sides.blockers.clear();
   for (const auto& blocker : turnover.blockers()) sides.blockers.push_back({blocker.pid, blocker.query});
-  not_back = turnover.not_back();
   if (turnover.pause_ms()) sides.refused_ms = turnover.pause_ms();
 }
 
@@ -112,10 +125,13 @@ void Migration::Impl::note(const FenceRow& s, const FenceRow& t) {
   sides.lease_until_us = s.lease_until_us ? s.lease_until_us : t.lease_until_us;
   sides.epoch = std::max(s.epoch, t.epoch);
   if (t.fence_lsn) sides.lsn = t.fence_lsn;
-  const std::string now = phase_of(s, t);
+  not_back = t.not_back;
+  const auto before = parse_phase(shown_phase).value_or(MigrationPhase::streaming);
+  const auto next = next_phase(before, fact_of(s, t)).value_or(before);
+  const std::string now = next == MigrationPhase::streaming ? "" : name(next);
   if (std::exchange(phase_kept, true) && now == shown_phase) return;
   shown_phase = now;
-  forward.put_phase(now.empty() ? name(MigrationPhase::streaming) : now);
+  forward.put_phase(name(next));
 }
 
 void Migration::Impl::note_now() {
@@ -135,24 +151,48 @@ void Migration::Impl::note_now() {
   }
 }
 
-// What the rows say an operator should read.
-std::string Migration::Impl::phase_of(const FenceRow& s, const FenceRow& t) {
+bool Migration::Impl::both_open(const FenceRow& s, const FenceRow& t) {
+  return s.state == RowState::open && t.state == RowState::open;
+}
+
+// What the rows say to the table of phases.
+MigrationFact Migration::Impl::fact_of(const FenceRow& s, const FenceRow& t) {
   const auto gives = [](const FenceRow& row) {
     return row.state == RowState::fencing || row.state == RowState::fenced || row.state == RowState::sealed;
   };
-  if (s.state == RowState::open) return "";
-  if (t.state == RowState::open) return name(MigrationPhase::cut_over);
-  return name(gives(t) ? MigrationPhase::rolling_back : MigrationPhase::cutting_over);
+  if (t.state == RowState::open) return MigrationFact::writes_on_target;
+  if (s.state == RowState::open) return MigrationFact::writes_on_source;
+  return gives(t) ? MigrationFact::rollback_begun : MigrationFact::cutover_begun;
+}
+
+void Migration::Impl::export_phase() {
+  if (options.metrics == nullptr) return;
+  const auto gauge = [&](const char* name, const char* help, double value) {
+    options.metrics->gauge(name, help).set(value);
+  };
+  const auto shown = status();
+  const std::string& now = shown.phase;
+  gauge("walign_fence_breaches", "Transactions that were written on the closed source, kept as dead letters.",
+        static_cast<double>(lane.breaches()));
+  // Where there is nothing to go back from, nothing is wrong.
+  gauge("walign_rollback_ready", "0 while the target takes writes and they could not be brought back.",
+        shown.sides.rollback_ready.value_or(true) ? 1 : 0);
+  for (const auto phase : kPhases) {
+    options.metrics->gauge("walign_phase", "1 for the phase the migration is in.", {{"phase", name(phase)}})
+        .set(now == name(phase) ? 1 : 0);
+  }
 }
 
 void Migration::Impl::look() {
   auto& s_server = server(Side::source);
   auto& t_server = server(Side::target);
-  const auto s = read_row(s_server, {fence, Side::source});
+  auto s = read_row(s_server, {fence, Side::source});
   const auto t = read_row(t_server, {fence, Side::target});
+  if (s && t && both_open(*s, *t)) s = read_row(s_server, {fence, Side::source});  // it was read first
   if (!s || !t) return;
   watching = true;
   note(*s, *t);
+  if (alarm_both(both_open(*s, *t))) return;
   const std::unique_lock lock(changing, std::try_to_lock);
   if (!lock) return;
   if (!settled) {
@@ -160,6 +200,13 @@ void Migration::Impl::look() {
   } else {
     keep_house(*s, *t);
   }
+}
+
+// Nothing is cleared away either: the slots have what one side lacks of the other.
+bool Migration::Impl::alarm_both(bool both) {
+  const std::lock_guard its(mutex);
+  if (both && !both_are_open) obs::log(obs::Level::error, cat(kBothOpen, "; ", kBothOpenHint));
+  return both_are_open = both;
 }
 
 void Migration::Impl::settle(const FenceRow& s) {
@@ -201,6 +248,7 @@ void Migration::Impl::keep() noexcept {
   bool first = true;
   while (!done.raised()) {
     try {
+      export_phase();
       if (first || watching) look();
       first = false;
     } catch (const Error& error) {
@@ -262,35 +310,38 @@ bool Migration::Impl::reverse() const {
   return sides.target == state_name(RowState::open) || shown_phase == name(MigrationPhase::rolling_back);
 }
 
-stream::Status Migration::status() const {
-  auto& i = *impl_;
-  const auto forward = i.forward.status();
-  auto out = forward;
-  const auto back = i.back.status();
-  const bool reverse = i.reverse();
-  if (reverse && back) {
-    out = *back;
+stream::Status Migration::status() const { return impl_->status(); }
+
+stream::Status Migration::Impl::status() const {
+  auto out = forward.status();
+  const auto its = back.status();
+  const bool turned = reverse();
+  if (turned && its) {
+    out = *its;
     out.direction = "reverse";
   }
-  const std::lock_guard its(i.mutex);
-  if (!i.shown_phase.empty()) out.phase = i.shown_phase;
-  out.sides = i.sides;
-  if (!reverse) return out;
-  auto& sides = out.sides;
-  if (!back || !back->connected) {
-    sides.rollback_why =
-        back && !back->last_error.empty() ? back->last_error : "the reverse stream does not run";
-  } else if (!i.not_back.empty()) {
-    sides.rollback_why = i.not_back;
-  } else if (i.lane.breaches() > 0) {
-    sides.rollback_why =
-        cat(i.lane.breaches(), " transactions were written on the closed source: walign dead-letters");
-  } else if (back->dead_letters.value_or(0) > 0) {
-    sides.rollback_why =
-        cat(*back->dead_letters, " changes could not be applied on the source: walign dead-letters");
+  const std::lock_guard lock(mutex);
+  if (!shown_phase.empty()) out.phase = shown_phase;
+  out.sides = sides;
+  if (!turned) return out;
+  auto& shown = out.sides;
+  if (both_are_open) out.last_error = cat(kBothOpen, "; ", kBothOpenHint);
+  if (both_are_open) {
+    shown.rollback_why = kBothOpen;
+  } else if (!its || !its->connected) {
+    shown.rollback_why =
+        its && !its->last_error.empty() ? its->last_error : "the reverse stream does not run";
+  } else if (!not_back.empty()) {
+    shown.rollback_why = not_back;
+  } else if (lane.breaches() > 0) {
+    shown.rollback_why =
+        cat(lane.breaches(), " transactions were written on the closed source: walign dead-letters");
+  } else if (its->dead_letters.value_or(0) > 0) {
+    shown.rollback_why =
+        cat(*its->dead_letters, " changes could not be applied on the source: walign dead-letters");
   }
-  sides.rollback_ready = sides.rollback_why.empty();
-  if (back) sides.rollback_lag_seconds = back->lag_seconds;
+  shown.rollback_ready = shown.rollback_why.empty();
+  if (its) shown.rollback_lag_seconds = its->lag_seconds;
   return out;
 }
 

@@ -27,14 +27,21 @@ struct Migration::Impl {
   // What the rows say, for whoever asks; the phase on disk where it has changed. Any thread.
   void note(const FenceRow& s, const FenceRow& t);
   void note_now();  // on connections of its own; best effort
-  static std::string phase_of(const FenceRow& s, const FenceRow& t);
+  bool alarm_both(bool both);
+  static bool both_open(const FenceRow& s, const FenceRow& t);
+  static MigrationFact fact_of(const FenceRow& s, const FenceRow& t);
 
   // ---- any thread
+  [[nodiscard]] stream::Status status() const;
   [[nodiscard]] bool reverse() const;  // the way back is the one that applies
   template <class Do>
   auto on_applying(Do what);
 
+  void export_phase();
+
   const Options options;
+  std::optional<obs::Metrics> forward_metrics,
+      back_metrics;  // with the direction; none where nobody wants them
   const std::string fence;
   Lane lane;
   const std::unique_ptr<stream::Companion> backfill;
@@ -48,11 +55,12 @@ struct Migration::Impl {
   std::atomic<bool> tidy{false};      // nothing of the last change is left to clear away
   const std::atomic<bool> never{false};
 
-  mutable std::mutex mutex;  // the next four
+  mutable std::mutex mutex;  // the next five
   stream::SidesStatus sides;
   std::string shown_phase;  // empty: the forward stream's own
   bool phase_kept = false;  // the phase on disk was brought in line with the rows
   std::string not_back;
+  bool both_are_open = false;
 
   // The keeper's, down to `target`.
   std::chrono::steady_clock::time_point back_tried;

@@ -19,7 +19,9 @@
 //  4. Every transaction that locks a row has idle_in_transaction_session_timeout (at most max_pause): the server itself
 //     ends that of an instance that has stalled. Without it nobody could ever read the row again, since ending the old
 //     sessions at a start does not reach a lock that a stalled instance takes after it (the simulation found this).
-//  5. A side that a human opens alone, the other being gone for ever (walign.reopen), gets epoch + 1.
+//  5. A side that a human opens alone, the other being gone for ever (walign.reopen, recover --gone), gets epoch + 1,
+//     and in the same transaction the stream that writes to it gets a new start epoch: should the other side be alive
+//     after all, what is in flight from there fails with its position, and whoever starts again finds the side open.
 #pragma once
 
 #include "walign/base.hpp"
@@ -43,6 +45,8 @@ struct FenceRow {
   // that stream brought it; 0 where it has applied ever since it was made. Nothing: it listens, since this side takes
   // writes, or the stream has not passed that commit yet. Opening this side forgets it.
   std::optional<Lsn> open_lsn = std::nullopt;
+  // Of the target's row: why what is written on the target could not come back without loss; empty if it could.
+  std::string not_back = {};
   bool operator==(const FenceRow&) const = default;
 };
 

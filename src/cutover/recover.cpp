@@ -86,7 +86,7 @@ FenceSide side_of(const Recovery& recovery, Side side, const std::string& migrat
   out.connection.application_name = kApplication;
   out.connection.interrupt = recovery.interrupt;
   out.address = pg::describe_conninfo(side == Side::source ? recovery.target : recovery.source);
-  out.stream = migration;
+  out.stream = stream_to({migration, side});
   return out;
 }
 

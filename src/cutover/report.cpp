@@ -65,7 +65,11 @@ Json proved(const std::optional<Proved>& p) {
 
 Json writes(const Writes& w) {
   const auto pause = w.pause_ms();
-  return {{"stopped_at", time_or_null(w.stopped_us)},
+  const auto fence = w.fence_ms();
+  return {{"fenced_at", time_or_null(w.fenced_us)},
+          {"opened_at", time_or_null(w.opened_us)},
+          {"fence_ms", fence ? Json(rounded(*fence)) : Json(nullptr)},
+          {"stopped_at", time_or_null(w.stopped_us)},
           {"accepted_at", time_or_null(w.accepted_us)},
           {"pause_ms", pause ? Json(rounded(*pause)) : Json(nullptr)},
           {"waiting", w.waiting},
@@ -74,9 +78,18 @@ Json writes(const Writes& w) {
 
 }  // namespace
 
+std::optional<double> Writes::fence_ms() const {
+  if (!fenced_us || !opened_us) return std::nullopt;
+  return static_cast<double>(*opened_us - *fenced_us) / 1000;
+}
+
+// One who was refused on the giver only when the other side was open does not count: nothing had held it up before.
 std::optional<double> Writes::pause_ms() const {
-  if (!stopped_us || !accepted_us) return std::nullopt;
-  return static_cast<double>(*accepted_us - *stopped_us) / 1000;
+  if (!fenced_us || !opened_us) return std::nullopt;
+  const bool met = stopped_us && *stopped_us < *opened_us;
+  const auto from = met ? *stopped_us : *fenced_us;
+  const auto to = met ? std::max(accepted_us.value_or(*opened_us), *opened_us) : *opened_us;
+  return static_cast<double>(to - from) / 1000;
 }
 
 std::string_view outcome_name(Outcome outcome) {

@@ -10,7 +10,8 @@
 //    "proved": {"tables", "keys", "differences", "ms"},
 //    "sequences": [{"giver", "taker", "columns", "giver_value", "before", "after"}], "sequence_notes": [...],
 //    "hooks": [{"name", "exit_status", "timed_out", "ms", "output"}],
-//    "writes": {"stopped_at", "accepted_at", "pause_ms", "waiting", "refused"}, "predicted_pause_ms"}
+//    "writes": {"fenced_at", "opened_at", "fence_ms", "stopped_at", "accepted_at", "pause_ms", "waiting", "refused"},
+//    "predicted_pause_ms"}
 #pragma once
 
 #include "gates.hpp"
@@ -34,13 +35,18 @@ struct Proved {
   double ms = 0;
 };
 
-// From the first lock that the fence asked for to the opening (or the reopening, if it was backed out).
+// For how long writes were held up, by walign's clock. What it knows itself is from the first lock that the fence asked
+// for to the opening (or the reopening, if it was backed out). Those who write see another time: nobody may have wanted
+// the first table, and the first who is accepted has to ask again. Where they met the triggers, theirs counts.
 struct Writes {
-  std::optional<std::int64_t> stopped_us;   // since 1970
-  std::optional<std::int64_t> accepted_us;  // since 1970
+  std::optional<std::int64_t> fenced_us;    // since 1970, as the next three: the first lock was asked for
+  std::optional<std::int64_t> opened_us;    // a side was open again
+  std::optional<std::int64_t> stopped_us;   // the first statement that was refused, when it was asked for
+  std::optional<std::int64_t> accepted_us;  // the first one that was accepted afterwards
   std::int64_t waiting = 0;                 // sessions that waited for a table when it was fenced
   std::optional<std::int64_t> refused;      // statements, on the giver
-  [[nodiscard]] std::optional<double> pause_ms() const;
+  [[nodiscard]] std::optional<double> fence_ms() const;  // from fenced_us to opened_us
+  [[nodiscard]] std::optional<double> pause_ms() const;  // as those who write saw it, as far as that is known
 };
 
 enum class Outcome { rehearsed, cut_over, backed_out, gates_shut, in_doubt };

@@ -15,7 +15,9 @@ constexpr Millis kBackStarts{120'000};  // making its slot waits for the target'
 constexpr Millis kOwner{15'000};
 constexpr Millis kTry{100};  // the application waits behind us
 constexpr Millis kFigures{5'000};
+constexpr std::string_view kLockTimeout = "55P03";
 constexpr int kRounds = 5;
+constexpr double kPasses = 5;  // that a verification makes over one table before it fails
 constexpr double kSoon = 100;  // ms
 
 Result gate_result(std::string message, std::string hint) {
@@ -23,6 +25,15 @@ Result gate_result(std::string message, std::string hint) {
   out.outcome = Result::Outcome::gate;
   out.message = std::move(message);
   out.hint = std::move(hint);
+  return out;
+}
+
+Result both_open(std::uint64_t epoch) {
+  Result out;
+  out.outcome = Result::Outcome::in_doubt;
+  out.epoch = epoch;
+  out.message = kBothOpen;
+  out.hint = kBothOpenHint;
   return out;
 }
 
@@ -65,7 +76,7 @@ FenceSide Turnover::fence_side(Side side) const {
   out.tables = source ? names_of(prepared_.routes, [](const auto& r) { return r.source; })
                       : names_of(prepared_.routes, [](const auto& r) { return r.target; });
   out.address = pg::describe_conninfo(source ? config.source : config.target);
-  out.stream = source ? config::reversed(config).stream_name() : config.stream_name();
+  out.stream = stream_to({config.fence_name(), side});
   out.system_id = server.system_id;
   out.timeline = server.timeline;
   return out;
@@ -94,6 +105,7 @@ std::optional<Result> Turnover::nothing_to_do(Side giver) {
   const bool never = !g && !t && giver == Side::target;  // nothing was ever cut over
   if (!never) {
     if (!g || !t || t->state != RowState::open) return std::nullopt;
+    if (g->state == RowState::open) return both_open(t->epoch);
     if (g->state == RowState::fencing || g->state == RowState::fenced) return std::nullopt;
     if (g->state == RowState::sealed && !switched(takes, {fence, taker}, t->epoch)) return std::nullopt;
   }
@@ -112,13 +124,6 @@ std::optional<Result> Turnover::refuse_findings(Verb verb) {
   if (auto refused = first_failure(ways_.findings)) {
     refused->hint = cat(refused->hint, ", or say one_way: true for a table that needs no way back");
     return refused;
-  }
-  for (const auto& way : ways_.tables) {
-    if (!way.drawn_key) continue;
-    return gate_result(cat(way.label,
-                           ": new rows of the target draw their source key (reverse_key), which this "
-                           "version cannot write back"),
-                       "give the target's key column a default that makes source keys, or say one_way: true");
   }
   const auto status = streams_.forward.status();
   if (!status.connected) {
@@ -143,14 +148,11 @@ std::optional<Result> Turnover::try_all_privileges() {
 }
 
 std::optional<Result> Turnover::start_back() {
-  if (backward_.empty()) {
-    not_back_ = "every table is one_way";
-    return std::nullopt;
-  }
+  if (backward_.empty()) return std::nullopt;
   streams_.back.start();
   if (streams_.back.await(kBackStarts, cancelled_)) return std::nullopt;
   return gate_result(cat("the way back does not stream: ", streams_.back.why()),
-                     "without it nothing written on the target could come back; nothing was changed");
+                     "without it nothing written on the target could come back; no write was stopped");
 }
 
 // What was verified while the target could still be written to says nothing of it now: every row once more.
@@ -182,6 +184,10 @@ double Turnover::verify_beforehand(verify::Verifier& verifier, const verify::Req
                      : report.done  ? "refused: both sides are not equal"
                                     : "given up: it takes too long";
   if (tell_) tell_({"verify", came, at, took});
+  // A table without a key that is written to all the time cannot be compared before the fence, but behind it.
+  const bool no_pass = std::any_of(report.tables.begin(), report.tables.end(),
+                                   [](const auto& t) { return t.state == "failed"; });
+  proof_ms_ = report.done && no_pass ? took / kPasses : took;
   return took;
 }
 
@@ -190,18 +196,25 @@ void Turnover::prove_beforehand(Side giver) {
   if (giver == Side::target && backward_.empty()) return;
   auto& verifier = giver == Side::source ? streams_.verifier : streams_.back.verifier();
   double before = verify_beforehand(verifier, {});
-  for (int round = 0; round < kRounds && before > kSoon; ++round) {
+  const bool passes_fail = *proof_ms_ < before;
+  for (int round = 0; round < kRounds && before > kSoon && !passes_fail; ++round) {
     const double now = verify_beforehand(verifier, {}, streams_.config.cutover.max_pause);
     if (now > before / 2) return;
     before = now;
   }
 }
 
-// A value that would come back as another one does not hinder a cutover, but its way back.
-void Turnover::prove_round_trips() {
+// Why what is written on the target could not come back without loss; empty if it could. That does not hinder a
+// cutover, but its way back.
+std::string Turnover::prove_round_trips() {
+  if (backward_.empty()) return "no table has a way back";
   pg::Connection source(connection(streams_.config.source));
   for (std::size_t i = 0; i < ways_.tables.size(); ++i) {
     const auto& way = ways_.tables[i];
+    if (!way.one_way && !way.route) {  // a sample has shown it already
+      const auto failed = first_failure(way.findings);
+      return failed ? failed->message : cat(way.label, " has no way back");
+    }
     if (!way.needs_proof || !way.route) continue;
     const auto& route = prepared_.routes[i];
     const auto sql =
@@ -209,23 +222,66 @@ void Turnover::prove_round_trips() {
     if (!sql) continue;
     const auto r = source.exec(cat("SELECT * FROM (", *sql, ") AS lossy LIMIT 1"));
     if (r.rows() == 0) continue;
-    not_back_ =
-        cat(way.label, ": ", r.text(0, 0), " of the row with ", r.text(0, 1), " would come back as ",
-            r.is_null(0, 3) ? "NULL" : r.text(0, 3), " instead of ", r.is_null(0, 2) ? "NULL" : r.text(0, 2));
-    return;
+    return cat(way.label, ": ", r.text(0, 0), " of the row with ", r.text(0, 1), " would come back as ",
+               r.is_null(0, 3) ? "NULL" : r.text(0, 3), " instead of ",
+               r.is_null(0, 2) ? "NULL" : r.text(0, 2));
+  }
+  return "";
+}
+
+// Before the fence, so that an operator is told in time; and behind it, where nobody writes to the source any more, so
+// that a row written in between counts too.
+void Turnover::note_losses() {
+  pg::Connection target(connection(streams_.config.target));
+  note_not_back(target, streams_.config.fence_name(), prove_round_trips());
+}
+
+// It is done: nothing that goes wrong here makes it undone, and a rollback looks for itself.
+void Turnover::note_losses_behind() {
+  try {
+    note_losses();
+  } catch (const Error& error) {
+    obs::log_error(obs::Level::warn, "what would not come back is looked for when a rollback is asked for",
+                   error);
   }
 }
 
+// Looked for once more, whatever the cutover found: it may have been mended since, or an instance that ended right
+// behind the opening has not looked. What the way back has brought counts.
+std::optional<Result> Turnover::refuse_loss(const Request& request) {
+  if (request.verb != Verb::rollback) return std::nullopt;
+  const std::string fence = streams_.config.fence_name();
+  pg::Connection target(connection(streams_.config.target));
+  const auto row = read_row(target, {fence, Side::target});
+  if (!row) return std::nullopt;
+  const std::string why = prove_round_trips();
+  note_not_back(target, fence, why);
+  if (why.empty() || request.accept_loss) return std::nullopt;
+  return gate_result(
+      cat("writes would not come back without loss: ", why),
+      "change or delete such rows on the target: they are looked at again when you ask again, as "
+      "they have come back then; or accept it: walign rollback --accept-loss; nothing was changed");
+}
+
 // A stream that has just connected does not know its lag yet; one that is behind for a moment is no reason to refuse.
-void Turnover::wait_for_figures(Side giver) const {
+// One that stays behind is: what has changed is compared at positions that it has to reach.
+std::optional<Result> Turnover::refuse_lag(Side giver) const {
   const auto end = std::chrono::steady_clock::now() + kFigures;
-  const auto lags = [&] {
+  const auto& limits = streams_.config.gates;
+  for (;;) {
     const auto now = figures(giver);
-    const auto& limits = streams_.config.gates;
-    return !now.lag_bytes || !now.lag_seconds || *now.lag_bytes > limits.max_lag_bytes ||
-           *now.lag_seconds * 1000 > static_cast<double>(limits.max_lag_time.count());
-  };
-  while (lags() && !cancelled_ && std::chrono::steady_clock::now() < end) {
+    const bool known = now.lag_bytes && now.lag_seconds;
+    if (known && *now.lag_bytes <= limits.max_lag_bytes &&
+        *now.lag_seconds * 1000 <= static_cast<double>(limits.max_lag_time.count())) {
+      return std::nullopt;
+    }
+    if (cancelled_ || std::chrono::steady_clock::now() >= end) {
+      return gate_result(known ? cat("the stream is ", *now.lag_bytes, " bytes and ",
+                                     static_cast<std::int64_t>(*now.lag_seconds), " s behind")
+                               : std::string("how far the stream is behind is not known yet"),
+                         "wait until walign status shows it within gates.max_lag and gates.max_lag_time; no "
+                         "write was stopped");
+    }
     streams_.stop->sleep_for(Millis(20));
   }
 }
@@ -263,6 +319,28 @@ void Turnover::make_hands() {
                                   fence_side(Side::target), config.cutover, claim_owner(), surroundings());
 }
 
+// What a cutover would find out on its way, and a dry run can.
+void Turnover::look_beforehand(Side giver, Result& out) {
+  auto began = Clock::system().unix_micros();
+  const auto found = [&](const char* what, const std::string& text) {
+    const auto now = Clock::system().unix_micros();
+    out.steps.push_back({what, text.empty() ? "done" : text,
+                         static_cast<double>(now - driver_began_us_) / 1000,
+                         static_cast<double>(now - std::exchange(began, now)) / 1000});
+    if (tell_) tell_(out.steps.back());
+  };
+  if (giver == Side::source) {
+    const std::string lossy = prove_round_trips();
+    found("way back", lossy.empty() ? lossy : cat("rollback would not be ready: ", lossy));
+  }
+  pg::Connection gives(fence_side(giver).connection);
+  pg::Connection takes(fence_side(other(giver)).connection);
+  const auto pairing = pair_sequences(giver == Side::source ? prepared_.routes : backward_,
+                                      read_sequences(gives, fence_side(giver).tables),
+                                      read_sequences(takes, fence_side(other(giver)).tables));
+  found("sequences", join(pairing.notes, "; "));
+}
+
 Result Turnover::dry_run(Side giver) {
   Result out;
   driver_began_us_ = Clock::system().unix_micros();
@@ -276,6 +354,7 @@ Result Turnover::dry_run(Side giver) {
   out.steps.push_back(
       {name(Step::gate), holds ? "done" : cat("refused: ", answer.why), took.count(), took.count()});
   if (tell_) tell_(out.steps.back());
+  look_beforehand(giver, out);
   return out;
 }
 
@@ -298,26 +377,49 @@ Result Turnover::drive(const Request& request) {
   return driver.run(request);
 }
 
+// What may take a while before the first step, so that nobody waits without a word.
+void Turnover::telling(const char* what, const std::function<void()>& does) {
+  const auto began = Clock::system().unix_micros();
+  does();
+  const auto now = Clock::system().unix_micros();
+  if (tell_)
+    tell_(
+        {what, "done", static_cast<double>(now - began_us_) / 1000, static_cast<double>(now - began) / 1000});
+}
+
 Result Turnover::run(const Request& request) {
   began_us_ = Clock::system().unix_micros();
   const Side giver = request.verb == Verb::cutover ? Side::source : Side::target;
   if (auto done = nothing_to_do(giver)) return *done;
-  look_at_servers(request.verb == Verb::cutover);
+  try {
+    telling("look", [&] { look_at_servers(request.verb == Verb::cutover); });
+  } catch (const Error& error) {
+    if (error.sqlstate() != kLockTimeout) throw;
+    return gate_result(error.message(), cat(error.hint(), "; nothing was changed"));
+  }
   if (auto refused = refuse_findings(request.verb)) return *refused;
-  if (auto refused = try_all_privileges()) return *refused;
+  if (auto refused = refuse_loss(request)) return *refused;
+  std::optional<Result> refused;
+  telling("privileges", [&] { refused = try_all_privileges(); });
+  if (refused) return *refused;
   make_hands();
   if (request.extent == Extent::dry_run) {
-    wait_for_figures(giver);
+    // Only what has changed is compared here: a table that never was is for `walign verify`.
+    const bool behind = refuse_lag(giver).has_value();  // the gates tell
+    if (figures(giver).differences && !behind) prove_beforehand(giver);
     Result out = dry_run(giver);
     write_report(request, out);
     return out;
   }
   if (request.verb == Verb::cutover) close_target();
-  if (auto refused = start_back()) return *refused;
-  if (request.verb == Verb::cutover) prove_round_trips();
+  telling("way back", [&] { refused = start_back(); });
+  if (refused) return *refused;
+  if (request.verb == Verb::cutover) telling("round trips", [&] { note_losses(); });
+  if ((refused = refuse_lag(giver))) return *refused;
   prove_beforehand(giver);
-  wait_for_figures(giver);
+  if ((refused = refuse_lag(giver))) return *refused;
   Result out = drive(request);
+  if (request.verb == Verb::cutover && out.writes == name(Side::target)) note_losses_behind();
   if (request.extent == Extent::rehearse && out.outcome == Result::Outcome::done) {
     predicted_ms_ = hands_->figures().predicted_ms + measure_rest(giver);
   }

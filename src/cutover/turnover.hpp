@@ -34,26 +34,31 @@ class Turnover {
   [[nodiscard]] const std::vector<Blocker>& blockers() const { return blockers_; }
   // From the first lock to the opening; nothing where writes were not stopped.
   [[nodiscard]] std::optional<double> pause_ms() const { return pause_ms_; }
-  // Why writes could not come back without loss; empty if they could.
-  [[nodiscard]] const std::string& not_back() const { return not_back_; }
 
  private:
   void look_at_servers(bool forward);
   std::optional<Result> nothing_to_do(Side giver);
   std::optional<Result> refuse_findings(Verb verb);
   std::optional<Result> try_all_privileges();
+  std::optional<Result> refuse_loss(const Request& request);
   std::optional<Result> start_back();
   void close_target();
   double verify_beforehand(verify::Verifier& verifier, const verify::Request& request,
                            Millis most = std::chrono::hours(24 * 365));
   void prove_beforehand(Side giver);
-  void prove_round_trips();
-  void wait_for_figures(Side giver) const;
+  std::string prove_round_trips();
+  void note_losses();
+  void note_losses_behind();
+  void telling(const char* what, const std::function<void()>& does);
+  std::optional<Result> refuse_lag(Side giver) const;
   void make_hands();
   std::uint64_t claim_owner();
   Result drive(const Request& request);
   Result dry_run(Side giver);
+  void look_beforehand(Side giver, Result& out);
   double measure_rest(Side giver);
+  double measure_proof(Side giver, pg::Connection& gives, pg::Connection& takes);
+  double measure_opening(Side giver, pg::Connection& gives, pg::Connection& takes);
 
   [[nodiscard]] FenceSide fence_side(Side side) const;
   [[nodiscard]] stream::Status status_of(Side giver) const;
@@ -63,6 +68,7 @@ class Turnover {
   bool still(Millis left);
   [[nodiscard]] Surroundings surroundings();
   [[nodiscard]] Timing timing() const;
+  void ask_writers(Side giver, Side open, Writes& writes);
   void write_report(const Request& request, Result& result);
   void after_back_out(const Result& result);
   pg::ConnectionOptions connection(const std::string& conninfo) const;
@@ -80,10 +86,10 @@ class Turnover {
   bool drained_ = false;
   std::optional<Proved> proved_;
   std::optional<double> predicted_ms_;
+  std::optional<double> proof_ms_;  // of the last proof while writes went on
   std::vector<Gate> gates_;
   std::vector<Blocker> blockers_;
   std::optional<double> pause_ms_;
-  std::string not_back_;
 };
 
 }  // namespace walign::cutover

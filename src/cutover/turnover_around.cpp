@@ -1,9 +1,9 @@
 // Copyright the walign authors. SPDX-License-Identifier: Apache-2.0
 //
 // What the steps of a change ask of the streams and the verification; and what is told of it afterwards.
-#include <filesystem>
-#include <fstream>
+#include <future>
 
+#include "keys_written.hpp"
 #include "turnover.hpp"
 
 namespace walign::cutover {
@@ -18,6 +18,11 @@ Figures Turnover::figures(Side giver) const {
   // The board is a moment behind; what was just verified counts.
   (giver == Side::source ? streams_.verifier : streams_.back.verifier()).report(status);
   Figures out;
+  out.proof_ms = proof_ms_;
+  out.max_pause = streams_.config.cutover.max_pause;
+  for (const auto& route : giver == Side::source ? prepared_.routes : backward_) {
+    if (route.inserts_only) out.compared_whole.push_back(route.label());
+  }
   if (!status.connected && !drained_) return out;  // nothing is known
   out.lag_bytes = status.lag_bytes;
   out.lag_seconds = status.lag_seconds;
@@ -46,6 +51,14 @@ Answer Turnover::prove(const Attempt& attempt, Millis left) {
   if (attempt.giver == Side::target && backward_.empty()) return {};
   auto& verifier = attempt.giver == Side::source ? streams_.verifier : streams_.back.verifier();
   const auto began = std::chrono::steady_clock::now();
+  // A rehearsal is not fenced: rows without a key come and go.
+  if (attempt.giver == Side::target && attempt.epoch != 0 && draws_keys(backward_)) {
+    pg::Connection giver(fence_side(Side::target).connection);
+    Answer written =
+        keys_written(giver, backward_, left, [this](Millis time) { streams_.stop->sleep_for(time); });
+    if (written.kind != Answer::Kind::done) return written;
+    left -= std::min(left, std::chrono::duration_cast<Millis>(std::chrono::steady_clock::now() - began));
+  }
   const auto report = verifier.await(verifier.begin({}), left);
   Proved proved;
   std::string why;
@@ -92,19 +105,43 @@ Surroundings Turnover::surroundings() {
   return out;
 }
 
-// What a real change does beside the fence: from a commit on the giver until it is applied, and the proof.
+// What comes after the proof, as far as it changes nothing: both servers' sequences are read; the seal is a commit on
+// the giver, the taker's row one more when it is held and one when it says OPEN; the streams' loops come round once.
+double Turnover::measure_opening(Side giver, pg::Connection& gives, pg::Connection& takes) {
+  constexpr double kLoopTurnMs = 20;  // what a loop waits for a message at most
+  const auto began = std::chrono::steady_clock::now();
+  auto there =
+      std::async(std::launch::async, [&] { return read_sequences(gives, fence_side(giver).tables); });
+  read_sequences(takes, fence_side(other(giver)).tables);
+  there.get();
+  for (pg::Connection* server : {&gives, &takes, &takes}) {
+    server->exec(
+        "BEGIN; SET LOCAL synchronous_commit = on; "
+        "SELECT pg_catalog.pg_logical_emit_message(true, 'walign', ''); COMMIT");
+  }
+  const auto took = std::chrono::steady_clock::now() - began;
+  return std::chrono::duration<double, std::milli>(took).count() + kLoopTurnMs;
+}
+
+// What a real change does beside the fence: from a commit on the giver until it is applied, the proof, the opening.
 double Turnover::measure_rest(Side giver) {
-  pg::Connection server(fence_side(giver).connection);
-  pg::Connection taker(fence_side(other(giver)).connection);
+  pg::Connection gives(fence_side(giver).connection);
+  pg::Connection takes(fence_side(other(giver)).connection);
+  // Behind a fence nobody writes. Here they do: the second time little has changed since the first.
+  const double first = measure_proof(giver, gives, takes);
+  return std::min(first, measure_proof(giver, gives, takes)) + measure_opening(giver, gives, takes);
+}
+
+double Turnover::measure_proof(Side giver, pg::Connection& gives, pg::Connection& takes) {
   const std::string stream = fence_side(other(giver)).stream;
   const auto& facts = giver == Side::source ? prepared_.source : prepared_.target;
   const auto began = std::chrono::steady_clock::now();
   const auto end = began + streams_.config.cutover.max_pause;
-  source::nudge(server);
-  const Lsn wanted = source::current_lsn(server, facts.wal_segment_bytes);
+  source::nudge(gives);
+  const Lsn wanted = source::current_lsn(gives, facts.wal_segment_bytes);
   // The board is half a second behind. The taker's row is not, as long as there is anything to apply.
   const auto applied = [&] {
-    const auto r = taker.query("SELECT position FROM walign.stream WHERE name = $1", {stream});
+    const auto r = takes.query("SELECT position FROM walign.stream WHERE name = $1", {stream});
     return (r.rows() == 1 && r.lsn(0, 0) >= wanted) || status_of(giver).applied.value_or(Lsn()) >= wanted;
   };
   while (!applied() && std::chrono::steady_clock::now() < end) streams_.stop->sleep_for(Millis(2));
@@ -148,14 +185,42 @@ Writes writes_of(const std::vector<Progress>& steps, std::int64_t began_us) {
   const auto at = [&](double ms) { return began_us + static_cast<std::int64_t>(ms * 1000); };
   Writes out;
   for (const auto& step : steps) {
-    if (step.step == "table 1" && !out.stopped_us) out.stopped_us = at(step.at_ms - step.took_ms);
+    if (step.step == "table 1" && !out.fenced_us) out.fenced_us = at(step.at_ms - step.took_ms);
     const bool ends = step.step == name(Step::open) || step.step == name(Step::reopen);
-    if (ends && step.text == "done") out.accepted_us = at(step.at_ms);
+    if (ends && step.text == "done") out.opened_us = at(step.at_ms);
   }
   return out;
 }
 
+constexpr Millis kMeets{300};  // those who were refused ask again about as soon
+
+// What a server's clock says, as ours would.
+std::int64_t offset_of(pg::Connection& server) {
+  const auto before = Clock::system().unix_micros();
+  const auto its = source::clock_us(server);
+  return (before + Clock::system().unix_micros()) / 2 - its;
+}
+
 }  // namespace
+
+// What the triggers met on either side. Where writes were refused, the first that is accepted is waited for a little.
+void Turnover::ask_writers(Side giver, Side open, Writes& writes) {
+  const std::string fence = streams_.config.fence_name();
+  pg::Connection gave(fence_side(giver).connection);
+  const auto refused = traffic(gave, {fence, giver});
+  writes.refused = refused.refused;
+  if (!refused.first_refused_us) return;
+  writes.stopped_us = *refused.first_refused_us + offset_of(gave);
+  if (!writes.opened_us || *writes.stopped_us >= *writes.opened_us) return;
+  pg::Connection takes(fence_side(open).connection);
+  const auto end = std::chrono::steady_clock::now() + kMeets;
+  auto met = traffic(takes, {fence, open});
+  while (!met.first_passed_us && std::chrono::steady_clock::now() < end) {
+    streams_.stop->sleep_for(Millis(10));
+    met = traffic(takes, {fence, open});
+  }
+  if (met.first_passed_us) writes.accepted_us = *met.first_passed_us + offset_of(takes);
+}
 
 void Turnover::write_report(const Request& request, Result& result) {
   const auto& figures = hands_->figures();
@@ -191,33 +256,25 @@ void Turnover::write_report(const Request& request, Result& result) {
   report.writes = writes_of(result.steps, driver_began_us_);
   for (const auto& table : figures.tables) report.writes.waiting += table.waiting;
   report.predicted_pause_ms = predicted_ms_;
-  pause_ms_ = report.writes.pause_ms();
   if (request.extent == Extent::real && result.epoch != 0) {
     const Side giver = request.verb == Verb::cutover ? Side::source : Side::target;
     try {
-      pg::Connection server(fence_side(giver).connection);
-      report.writes.refused = traffic(server, {streams_.config.fence_name(), giver}).refused;
+      ask_writers(giver, result.writes == name(Side::source) ? Side::source : Side::target, report.writes);
     } catch (const Error& error) {
       obs::warn(cat("how many writes were refused is not known: ", error.message()));
     }
   }
+  pause_ms_ = report.writes.pause_ms();
   result.report = to_json(report);
   if (request.extent == Extent::dry_run) return;
-  namespace fs = std::filesystem;
-  std::error_code failed;
-  const fs::path directory = fs::path(streams_.config.state) / "reports";
-  fs::create_directories(directory, failed);
   std::string when = utc_text(began_us_).substr(0, 19);
   when.erase(std::remove(when.begin(), when.end(), ':'), when.end());
-  const fs::path path = directory / cat(when, "-", report.rehearsal ? "rehearse-" : "",
-                                        report.forward ? "cutover" : "rollback", ".json");
-  std::ofstream file(path);
-  file << result.report << "\n";
-  file.close();
-  if (file) {
-    result.report_file = path.string();
-  } else {
-    obs::warn("the report could not be kept", {{"file", path.string()}});
+  const std::string name =
+      cat(when, "-", report.rehearsal ? "rehearse-" : "", report.forward ? "cutover" : "rollback", ".json");
+  try {
+    result.report_file = state::keep_report(streams_.config.state, name, result.report + "\n");
+  } catch (const Error& error) {
+    obs::log_error(obs::Level::warn, "the report could not be kept", error);
   }
 }
 

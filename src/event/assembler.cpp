@@ -133,7 +133,7 @@ Taken Assembler::on(const decode::Relation& message) {
   const bool same =
       before != nullptr && before->relation->SerializeAsString() == relation->SerializeAsString();
   Known now{same ? before->relation : RelationPtr(std::move(relation))};
-  auto& relations = block_ != nullptr ? block_->relations : relations_;
+  auto& relations = block_ != nullptr && !preparing_ ? block_->relations : relations_;
   relations[message.oid] = std::move(now);
   latest_ = nullptr;
   return {};

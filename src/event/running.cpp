@@ -97,23 +97,56 @@ Taken Assembler::on(const decode::BeginPrepare& message) {
 Taken Assembler::on(const decode::Prepare& message) {
   if (!preparing_ || message.xid != header_.xid())
     malformed(cat("PREPARE of transaction ", message.xid, " without its beginning"));
+  block_->prepared = true;
   return end_block();
 }
 
 Taken Assembler::on(const decode::StreamPrepare& message) {
   check_utf8(message.gid, "the name of a prepared transaction");
-  running(message.xid, "PREPARE")->second.gid = message.gid;
+  auto& its = running(message.xid, "PREPARE")->second;
+  its.gid = message.gid;
+  its.prepared = true;
   return {};
 }
 
 Taken Assembler::on(const decode::CommitPrepared& message) {
+  if (!in_transaction() && !has_running(message.xid)) {
+    throw Error(
+        ErrorKind::malformed,
+        cat("COMMIT PREPARED of transaction ", message.xid, ", of which nothing came before"),
+        "it was prepared before this stream begins, and its rows are not here: read a capture that begins "
+        "before its PREPARE TRANSACTION, or make a new slot and begin again")
+        .at(message.commit_lsn);
+  }
   return committed(running(message.xid, "COMMIT PREPARED"), message.commit_lsn, message.end_lsn,
                    message.commit_time_us);
 }
 
+// Of one that was prepared before the stream begins nothing is here that could be undone.
 Taken Assembler::on(const decode::RollbackPrepared& message) {
+  if (!in_transaction() && !has_running(message.xid)) return {};
   running_.erase(running(message.xid, "ROLLBACK PREPARED"));
   return RunningAborted{message.xid, message.xid};
+}
+
+std::vector<std::uint32_t> Assembler::reconnected() {
+  std::vector<std::uint32_t> forgotten;
+  for (auto its = running_.begin(); its != running_.end();) {
+    if (its->second.prepared) {
+      ++its;
+      continue;
+    }
+    forgotten.push_back(its->first);
+    its = running_.erase(its);
+  }
+  part_.reset();
+  block_ = nullptr;
+  latest_ = nullptr;
+  preparing_ = false;
+  relations_.clear();
+  types_.clear();
+  header_.Clear();
+  return forgotten;
 }
 
 }  // namespace walign::event

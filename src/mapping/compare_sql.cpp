@@ -113,6 +113,16 @@ class Comparing {
                : target();
   }
 
+  // Of a way back whose filter reads nothing but the key: what is outside is another route's, for good. Its key may
+  // well lead to a key that is there, of a row that has nothing to do with it (cus_17 and sup_17, both to 17).
+  [[nodiscard]] bool keys_decide() const {
+    return route_.back && route_.filter &&
+           std::all_of(route_.filter_inputs.begin(), route_.filter_inputs.end(), [this](int input) {
+             const auto& name = route_.source_columns[static_cast<std::size_t>(input)].name;
+             return std::find(source_key_.begin(), source_key_.end(), name) != source_key_.end();
+           });
+  }
+
   void add_keyed(CompareSql& out) const {
     const std::string keys = join(key_, ", ");
     const std::string as_key = cat(" AS SELECT ", keys, " FROM ", target(), " WITH NO DATA");
@@ -125,8 +135,8 @@ class Comparing {
       out.asked = table("asked");
       std::string values;
       for (const int c : route_.key) values += cat(values.empty() ? "" : ", ", column(c).expression);
-      out.ask =
-          cat("INSERT INTO ", table("changed"), " SELECT ", values, " FROM ", table("asked"), " AS src");
+      out.ask = cat("INSERT INTO ", table("changed"), " SELECT ", values, " FROM ", table("asked"), " AS src",
+                    keys_decide() ? cat(" WHERE (", *route_.filter, ") IS TRUE") : "");
     }
     const std::string all =
         cat("SELECT ", of("t"), ", pg_catalog.count(*) OVER () FROM ", limited_to_ours(), " AS t");

@@ -44,6 +44,8 @@ std::vector<std::string> cutting_key(const pg::Table& source) {
 }  // namespace
 
 CopyWay copy_way(const Route& route, const pg::Table& source, const pg::Table& target) {
+  // The key that the other side has too; a row without it is not there yet.
+  if (route.drawn_key) return {{route.drawn_key->target_column}, goes_through_unparsed(route), true};
   return {cutting_key(source), goes_through_unparsed(route), has_other_unique_index(route, target)};
 }
 
@@ -58,6 +60,8 @@ double copy_work_seconds(const CopyWay& way, double rows, double bytes) {
   const auto rate = assumed_rate(way);
   return std::max(rows / rate.rows_per_second, bytes / rate.bytes_per_second);
 }
+
+std::int64_t most_bytes_at_once(const config::Backfill& limits) { return 16 * limits.chunk_bytes; }
 
 std::int64_t rows_per_chunk(const config::Backfill& limits, const pg::Table& source) {
   std::int64_t most = limits.chunk_rows;

@@ -365,6 +365,12 @@ class Inverter {
 
   // Rule 3: a new row of the target must have a key on the source.
   void check_new_keys() {
+    if (back_.inserts_only && forward_.reverse_key) {
+      fails(
+          "reverse_key: draws a key for rows of a table that takes inserts only, whose rows are not found by "
+          "key",
+          "take inserts_only: or reverse_key: out of walign.yaml");
+    }
     if (back_.inserts_only || any_failed(way_.findings)) return;
     if (forward_.reverse_key) {
       take_drawn_key();
@@ -386,33 +392,50 @@ class Inverter {
 
   void take_drawn_key() {
     const pg::Index* primary = target_.primary_key();
-    const std::string& column = back_.columns[static_cast<std::size_t>(back_.key.front())].name;
-    const TargetColumn* giver = givers_.at(column);
+    const auto& key = back_.columns[static_cast<std::size_t>(back_.key.front())];
+    const TargetColumn* giver = givers_.at(key.name);
+    const pg::Column& s = *source_.column(key.name);
+    const pg::Column& t = *target_.column(giver->name);
     const bool plain = !giver->rule || giver->rule->kind == ColumnKind::rename;
-    if (back_.key.size() != 1 || !plain) {
-      fails("reverse_key: needs a key of one column that is copied as it is",
+    if (back_.key.size() != 1 || !plain || s.base_type != t.base_type) {
+      fails("reverse_key: needs a key of one column that is copied as it is, of the same type on both sides",
             "give new rows of the target their key there, with a default, or one_way: true");
       return;
     }
-    if (primary == nullptr || contains(primary->columns, giver->name)) {
+    if (t.not_null) {
+      fails(cat("reverse_key: a row made on the target waits for its key, and ", t.name, " is NOT NULL"),
+            cat("ALTER TABLE ", sql_of(forward_.target), " ALTER COLUMN ", quote_ident(t.name),
+                " DROP NOT NULL; or leave reverse_key: out, and give the column a default"));
+      return;
+    }
+    if (primary == nullptr || !primary->usable_as_key() || contains(primary->columns, giver->name)) {
       fails(cat("reverse_key: draws a key for ", giver->name, ", and the target has no primary key beside it",
-                " by which the row could be found again"),
+                " (one that is not DEFERRABLE) by which the row could be found again"),
             cat("ALTER TABLE ", sql_of(forward_.target), " ADD PRIMARY KEY (...)"));
       return;
     }
+    DrawnKey drawn{*forward_.reverse_key, key.name, s.declared, t.name, t.base_type.sql(), {}};
     for (const auto& name : primary->columns) {
-      if (in_identity(name)) continue;
+      add_row_key(name, drawn);
+    }
+    back_.drawn_key = std::move(drawn);
+  }
+
+  void add_row_key(const std::string& name, DrawnKey& drawn) {
+    if (!in_identity(name)) {
       fails(
           cat("reverse_key: finds the target's row by ", name, ", which its replica identity does not have"),
           cat("ALTER TABLE ", sql_of(forward_.target), " REPLICA IDENTITY FULL"));
     }
-    warns(cat("reverse_key: keys that the source draws are not written into the target's rows in this "
-              "version: a "
-              "row made there with ",
-              giver->name, " NULL stops the way back"),
-          cat("give new rows their key on the target: ALTER TABLE ", sql_of(forward_.target),
-              " ALTER COLUMN ", quote_ident(giver->name), " SET DEFAULT nextval('...')"));
-    way_.drawn_key = DrawnKey{*forward_.reverse_key, column, giver->name, primary->columns};
+    const pg::Column& column = *target_.column(name);
+    if (column.generated) {
+      fails(cat("reverse_key: finds the target's row by ", name, ", which is generated and not sent"),
+            "give new rows of the target their key there, with a default, or one_way: true");
+    }
+    drawn.row_key.push_back({name, column.base_type.sql(), "="});
+    if (column.equality_schema != "pg_catalog") {
+      drawn.row_key.back().equals = cat("OPERATOR(", quote_ident(column.equality_schema), ".=)");
+    }
   }
 
   void warn_of_inserts_only() {

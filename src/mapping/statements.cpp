@@ -315,7 +315,16 @@ std::string mapping_hash(const std::vector<Route>& routes) {
     if (!route.back) continue;
     for (const auto& c : route.source_columns) hash = fnv1a(cat(c.name, "=", c.present, ";"), hash);
     hash = fnv1a(route.identity_full ? "old rows" : "", hash);
+    if (route.drawn_key) hash = fnv1a(route.drawn_key->sql, hash);
   }
+  return hex(hash);
+}
+
+std::string comparison_hash(const Route& route) {
+  std::uint64_t hash = fnv1a(mapping_hash({route}));
+  for (const auto& column : route.source_columns)
+    hash = fnv1a(cat(column.name, " ", column.type_oid, ";"), hash);
+  for (const auto& leaf : route.leaves) hash = fnv1a(cat(leaf.schema, ".", leaf.name, ";"), hash);
   return hex(hash);
 }
 

@@ -25,6 +25,10 @@ class Completion {
     take_forward(forward_facts);
     take_back(back_facts);
     if (any_failed(way_.findings)) return;
+    if (back_.drawn_key && back_.filter) {
+      fails("reverse_key: gives a key to every row of the target, and only some of them are this table's",
+            "give new rows of the target their key there, with a default, or one_way: true");
+    }
     check_key();
     check_kept();
   }

@@ -76,10 +76,19 @@ struct Metrics::Registry {
   }
 };
 
-Metrics::Metrics() : registry_(std::make_unique<Registry>()) {}
+Metrics::Metrics() : registry_(std::make_shared<Registry>()) {}
+Metrics::Metrics(const Metrics& whole, const Labels& always)
+    : registry_(whole.registry_), always_(whole.with_always(always)) {}
 Metrics::~Metrics() = default;
 
-Counter& Metrics::counter(const std::string& name, const std::string& help, const Labels& labels) {
+Labels Metrics::with_always(const Labels& labels) const {
+  Labels out = always_;
+  out.insert(labels.begin(), labels.end());
+  return out;
+}
+
+Counter& Metrics::counter(const std::string& name, const std::string& help, const Labels& its) {
+  const Labels labels = with_always(its);
   WALIGN_CHECK(is_counter_name(name));
   const std::lock_guard lock(registry_->mutex);
   registry_->check_kind(name, 'c');
@@ -87,7 +96,8 @@ Counter& Metrics::counter(const std::string& name, const std::string& help, cons
   return registry_->counters.try_emplace({name, labels}, family.Add(labels)).first->second;
 }
 
-Gauge& Metrics::gauge(const std::string& name, const std::string& help, const Labels& labels) {
+Gauge& Metrics::gauge(const std::string& name, const std::string& help, const Labels& its) {
+  const Labels labels = with_always(its);
   WALIGN_CHECK(is_name(name));
   const std::lock_guard lock(registry_->mutex);
   registry_->check_kind(name, 'g');
@@ -96,7 +106,8 @@ Gauge& Metrics::gauge(const std::string& name, const std::string& help, const La
 }
 
 Histogram& Metrics::histogram(const std::string& name, const std::string& help,
-                              const std::vector<double>& bounds, const Labels& labels) {
+                              const std::vector<double>& bounds, const Labels& its) {
+  const Labels labels = with_always(its);
   WALIGN_CHECK(is_name(name));
   WALIGN_CHECK(!bounds.empty() && std::is_sorted(bounds.begin(), bounds.end()));
   const std::lock_guard lock(registry_->mutex);

@@ -114,6 +114,7 @@ Column column_of(const Result& r, int i, const Types& types) {
   c.identity = char_of(r, i, 8);
   c.generated = !r.text(i, 9).empty();
   c.nondeterministic = r.boolean(i, 10);
+  if (!r.is_null(i, 11)) c.missing = r.str(i, 11);
   if (const auto found = types.find(c.type_oid); found != types.end()) {
     c.type = found->second.name;
     c.type_kind = found->second.kind;
@@ -132,7 +133,8 @@ void read_columns(Connection& connection, TablesByOid& tables) {
   const Result r = connection.exec(cat(R"(
     SELECT a.attrelid, a.attname, a.attnum, a.atttypid, pg_catalog.format_type(a.atttypid, a.atttypmod),
            a.attstorage, a.attnotnull, a.atthasdef, a.attidentity, a.attgenerated,
-           coalesce(NOT l.collisdeterministic, false)
+           coalesce(NOT l.collisdeterministic, false),
+           CASE WHEN a.atthasmissing THEN (a.attmissingval::text::text[])[1] END
     FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
          JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
          LEFT JOIN pg_catalog.pg_collation l ON l.oid = a.attcollation

@@ -9,6 +9,7 @@
 
 #include "failure.hpp"
 #include "walign/pg.hpp"
+#include "walign/versions.hpp"
 
 namespace walign::pg {
 
@@ -131,8 +132,7 @@ void Connection::Finish::operator()(pg_conn* conn) const { PQfinish(conn); }
 
 Connection::Connection(const ConnectionOptions& options) : interrupt_(options.interrupt) {
   connect(options);
-  // Unknown to servers before 17, where a start-up option of this name would be refused.
-  if (server_version() >= 170000) exec("SET transaction_timeout = 0");
+  if (has_transaction_timeout(server_version())) exec("SET transaction_timeout = 0");
 }
 
 Connection::~Connection() = default;

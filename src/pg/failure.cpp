@@ -18,6 +18,9 @@ const std::map<std::string_view, const char*>& hints() {
        "\"replication\" is not needed for logical replication of a database"},
       {"3D000", "check the database's name in walign.yaml, or create the database"},
       {"42501", "grant the role what the message names; `walign preflight` lists all that is needed"},
+      {"22P05",
+       "a character that this database's encoding does not have: make the target database again with "
+       "ENCODING 'UTF8', or change the row on the source"},
       {"53300", "raise max_connections, or end idle connections"},
       {"53400",
        "raise max_replication_slots and max_wal_senders on the source and restart it, or drop a slot "

@@ -1,4 +1,6 @@
 // Copyright the walign authors. SPDX-License-Identifier: Apache-2.0
+#include <array>
+
 #include "walign/pg.hpp"
 
 namespace walign::pg {
@@ -6,7 +8,9 @@ namespace walign::pg {
 namespace {
 
 void put_u32(std::string& out, std::uint32_t value) {
-  for (const unsigned shift : {24U, 16U, 8U, 0U}) out += static_cast<char>((value >> shift) & 0xFFU);
+  const std::array<char, 4> bytes = {static_cast<char>(value >> 24U), static_cast<char>(value >> 16U),
+                                     static_cast<char>(value >> 8U), static_cast<char>(value)};
+  out.append(bytes.data(), bytes.size());
 }
 
 void set_u32(std::string& out, std::size_t at, std::uint32_t value) {
@@ -67,8 +71,6 @@ void TextArray::add_null() {
 
 void TextArray::count_one() { set_u32(buffer_, kCountAt, ++count_); }
 
-Param TextArray::param() const {
-  return {buffer_, kTextArrayOid, true, false};
-}
+Param TextArray::param() const { return {buffer_, kTextArrayOid, true, false}; }
 
 }  // namespace walign::pg

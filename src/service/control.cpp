@@ -150,7 +150,7 @@ Answer change_of_sides(const Handlers& handlers, const Request& request, std::at
 Answer respond(const Handlers& handlers, const Request& request, std::atomic<int>& watchers) {
   const bool get = request.method == "GET";
   const bool post = request.method == "POST";
-  if (get && request.path == "/v1/status") return {200, "application/json", status_json(handlers.status())};
+  if (get && request.path == "/v1/status") return {200, "application/json", status_with_outlook(handlers)};
   if (post && request.path == "/v1/pause") return hold_or_release(handlers, request, true);
   if (post && request.path == "/v1/resume") return hold_or_release(handlers, request, false);
   if (post && request.path.starts_with(kDeadLetters)) return dead_letter(handlers, request);

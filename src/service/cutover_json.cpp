@@ -55,7 +55,9 @@ std::string text_of(const Json& json, int indent) {
 }
 
 Json to_json(const Request& request) {
-  return {{"verb", name_in(kVerbs, request.verb)}, {"extent", name_in(kExtents, request.extent)}};
+  Json out = {{"verb", name_in(kVerbs, request.verb)}, {"extent", name_in(kExtents, request.extent)}};
+  if (request.accept_loss) out["accept_loss"] = true;
+  return out;
 }
 
 Json to_json(const std::vector<Progress>& steps) {
@@ -79,7 +81,7 @@ Json to_json(const Result& result) {
 [[noreturn]] void wrong_request(const std::string& what) {
   throw Error(ErrorKind::usage, cat("a request to change sides: ", what),
               R"(such as {"verb": "cutover", "extent": "rehearse"}: verb is cutover or rollback, )"
-              "extent is real, rehearse or dry_run");
+              "extent is real, rehearse or dry_run, accept_loss is true or false");
 }
 
 [[noreturn]] void unexpected(const std::string& what) {
@@ -150,6 +152,10 @@ Request change_request(const std::string& json) {
   if (!body.is_object()) wrong_request("it is not a JSON object");
   Request out;
   for (const auto& [name, value] : body.items()) {
+    if (name == "accept_loss" && value.is_boolean()) {
+      out.accept_loss = value.get<bool>();
+      continue;
+    }
     const std::string text = value.is_string() ? value.get<std::string>() : "";
     const auto verb = name == "verb" ? value_in(kVerbs, text) : std::nullopt;
     const auto extent = name == "extent" ? value_in(kExtents, text) : std::nullopt;
@@ -183,7 +189,8 @@ Watch watch_of(const std::string& json) {
   out.running = members.at("running").get<bool>();
   if (const Json& request = members.at("request"); !request.is_null()) {
     const Members asked(request);
-    out.request = Request{asked.one_of("verb", kVerbs), asked.one_of("extent", kExtents)};
+    out.request = Request{asked.one_of("verb", kVerbs), asked.one_of("extent", kExtents),
+                          request.contains("accept_loss") && request.at("accept_loss") == Json(true)};
   }
   out.steps = steps_of(members.at("steps"));
   if (const Json& result = members.at("result"); !result.is_null()) out.result = result_of(result);

@@ -15,10 +15,15 @@ struct Request {
   std::map<std::string, std::string> query;  // the first of each name
 };
 
+// The next piece of an answer that has no end; empty: there is nothing for now, ask again. Called by the thread that
+// serves the one who reads, and returns within a fraction of a second.
+using Pieces = std::function<std::string()>;
+
 struct Answer {
   int status = 200;
   std::string type = "application/json";
   std::string body;
+  Pieces pieces = nullptr;  // follow the body, for as long as somebody reads
 };
 
 // Called by several threads at once. May throw: an Error becomes an answer as error_answer() says.
@@ -27,8 +32,12 @@ using Respond = std::function<Answer(const Request&)>;
 // What the two servers answer.
 Respond control_responder(Handlers handlers);
 Respond http_responder(Handlers handlers);
-// A plain page of where the stream is and what to type, complete in itself.
-std::string status_page(const stream::Status& status, const std::optional<std::string>& not_ready);
+// The page at / and what it loads: nullopt for a path that is neither.
+std::optional<Answer> page(std::string_view path);
+// /v1/events: at most kEventReaders at a time.
+Respond events_responder(std::shared_ptr<Observer> observer);
+// status_json() of now, with what the observer knows.
+std::string status_with_outlook(const Handlers& handlers);
 
 // Everything but letters and digits as %HH.
 std::string percent_encoded(std::string_view text);

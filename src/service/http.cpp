@@ -1,13 +1,14 @@
 // Copyright the walign authors. SPDX-License-Identifier: Apache-2.0
 //
 // The read-only pages.
+#include "observer.hpp"
 #include "web_server.hpp"
 
 namespace walign::service {
 
 namespace {
 
-constexpr int kThreads = 3;
+constexpr int kThreads = 4 + kEventReaders;  // so that pages are answered while all of those read
 constexpr const char* kPlain = "text/plain; charset=utf-8";
 
 Answer ready(const Handlers& handlers) {
@@ -16,13 +17,7 @@ Answer ready(const Handlers& handlers) {
   return {200, kPlain, "ready\n"};
 }
 
-Answer page(const Handlers& handlers) {
-  const auto status = handlers.status();
-  return {200, "text/html; charset=utf-8",
-          status_page(status, why_not_ready(status, handlers.max_lag_bytes))};
-}
-
-Answer respond(const Handlers& handlers, const Request& request) {
+Answer respond(const Handlers& handlers, const Respond& events, const Request& request) {
   if (request.method != "GET" && request.method != "HEAD") {
     return error_answer(405, cat(request.method, " is not for here: these pages are read-only"),
                         "steer with the walign command, on the machine of the sidecar");
@@ -31,10 +26,14 @@ Answer respond(const Handlers& handlers, const Request& request) {
   if (request.path == "/readyz") return ready(handlers);
   if (request.path == "/metrics")
     return {200, "text/plain; version=0.0.4; charset=utf-8", handlers.metrics()};
-  if (request.path == "/v1/status") return {200, "application/json", status_json(handlers.status())};
-  if (request.path == "/") return page(handlers);
+  if (request.path == "/v1/status") return {200, "application/json", status_with_outlook(handlers)};
+  if (handlers.observer && request.path == "/v1/history") {
+    return {200, "application/json", handlers.observer->history_json()};
+  }
+  if (handlers.observer && request.path == "/v1/events") return events(request);
+  if (auto found = page(request.path)) return *found;
   return error_answer(404, cat("there is no page ", request.path),
-                      "there are /, /healthz, /readyz, /metrics and /v1/status");
+                      "there are /, /healthz, /readyz, /metrics, /v1/status, /v1/history and /v1/events");
 }
 
 // Every table is copied, and changes are applied in one direction or the other.
@@ -59,7 +58,10 @@ std::optional<std::string> why_not_ready(const stream::Status& status, std::int6
 }
 
 Respond http_responder(Handlers handlers) {
-  return [handlers = std::move(handlers)](const Request& request) { return respond(handlers, request); };
+  const Respond events = events_responder(handlers.observer);
+  return [handlers = std::move(handlers), events](const Request& request) {
+    return respond(handlers, events, request);
+  };
 }
 
 HttpServer::HttpServer(const std::string& address, Handlers handlers) {

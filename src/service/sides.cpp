@@ -52,6 +52,11 @@ std::string gate_remedy(std::string_view gate, std::string_view value) {
   if (gate == "dead_letters") return "walign dead-letters list, then retry or discard each of them";
   if (gate == "books") return "wait for the next durable position; if it stays so, look at the log";
   if (gate == "stable_for") return "wait: without an error and without a pause for that long";
+  if (gate == "proof") {
+    return "writes would wait for longer than they may: let less be written meanwhile, above all to tables "
+           "without a "
+           "key, or give them one; or raise cutover.max_pause";
+  }
   if (gate == "prepared_transactions") {
     return "COMMIT PREPARED or ROLLBACK PREPARED each of them, on the side that takes writes";
   }

@@ -4,15 +4,21 @@
 #include <httplib.h>
 
 #include <atomic>
-#include <csignal>
 #include <thread>
+
+#include "quiet.hpp"
 
 namespace walign::service {
 
 namespace {
 
 constexpr std::size_t kMaxBodyBytes = 4096;  // no request needs one
-constexpr int kPatienceSeconds = 2;          // with a client that connects and says nothing
+// What the page may do: its own files, and nothing of anybody else's.
+constexpr const char* kPolicy =
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; base-uri "
+    "'none'; "
+    "form-action 'none'; frame-ancestors 'none'";
+constexpr int kPatienceSeconds = 2;  // with a client that connects and says nothing
 
 // A server on a socket that is listening already.
 class Server : public httplib::Server {
@@ -36,13 +42,35 @@ Answer respond_to(const Respond& respond, const Request& request) {
   }
 }
 
-void send(const Answer& answer, httplib::Response& response) {
+void send_head(const Answer& answer, httplib::Response& response) {
   response.status = answer.status;
   response.set_header("Cache-Control", "no-store");
   response.set_header("X-Content-Type-Options", "nosniff");
-  response.set_header("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'");
+  response.set_header("Referrer-Policy", "no-referrer");
+  response.set_header("Content-Security-Policy", kPolicy);
   if (answer.status == 405) response.set_header("Allow", "GET, HEAD");
+}
+
+void send(const Answer& answer, httplib::Response& response) {
+  send_head(answer, response);
   response.set_content(answer.body, answer.type);
+}
+
+// Until the reader goes, does not read, or the server stops: the library ends with `false`.
+void send_pieces(const Answer& answer, httplib::Response& response, const std::atomic<bool>& stopping) {
+  const auto next = [first = answer.body, pieces = answer.pieces, &stopping](
+                        std::size_t /*offset*/, httplib::DataSink& sink) mutable {
+    if (stopping) return false;
+    try {
+      const std::string piece = first.empty() ? pieces() : std::exchange(first, {});
+      return piece.empty() || sink.write(piece.data(), piece.size());
+    } catch (const std::exception& error) {
+      obs::debug("an answer has ended early", {{"why", error.what()}});
+      return false;
+    }
+  };
+  send_head(answer, response);
+  response.set_chunked_content_provider(answer.type, next);
 }
 
 // What the library refuses by itself (a broken request line, a body that is too large).
@@ -50,22 +78,6 @@ void explain(const httplib::Request& /*request*/, httplib::Response& response) {
   if (response.body.empty())
     send(error_answer(response.status, "not a request that is understood", ""), response);
 }
-
-// Signals belong to the main thread: threads made while this lives take none.
-class NoSignals {
- public:
-  NoSignals() {
-    sigset_t all;
-    ::sigfillset(&all);
-    ::pthread_sigmask(SIG_BLOCK, &all, &before_);
-  }
-  ~NoSignals() { ::pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
-  NoSignals(const NoSignals&) = delete;
-  NoSignals& operator=(const NoSignals&) = delete;
-
- private:
-  sigset_t before_{};
-};
 
 }  // namespace
 
@@ -81,13 +93,19 @@ struct WebServer::Impl {
     server.set_error_handler(httplib::Server::Handler(explain));
     // Before routing, so that no path of a stranger's is put to the library's regular expressions.
     server.set_pre_routing_handler([this](const httplib::Request& request, httplib::Response& response) {
-      send(respond_to(respond, plain(request)), response);
+      const Answer answer = respond_to(respond, plain(request));
+      if (answer.pieces) {
+        send_pieces(answer, response, stopping);
+      } else {
+        send(answer, response);
+      }
       return httplib::Server::HandlerResponse::Handled;
     });
     start();
   }
 
   ~Impl() {
+    stopping = true;
     if (server.is_running()) server.stop();
     if (thread.joinable()) thread.join();
   }
@@ -109,6 +127,7 @@ struct WebServer::Impl {
     ended = true;
   }
 
+  std::atomic<bool> stopping{false};
   Socket socket;
   Respond respond;
   Server server;

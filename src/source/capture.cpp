@@ -18,17 +18,41 @@ using Steady = std::chrono::steady_clock;
 constexpr auto kSyncEvery = std::chrono::seconds(1);
 constexpr std::uint64_t kSyncBytes = 16U << 20U;
 
+// What an earlier capture in this directory left prepared. One that cannot be gone on with is refused by the writer.
+std::vector<v1::PreparedTransaction> prepared_before(const std::string& directory) {
+  std::unique_ptr<state::CaptureReader> reader;
+  try {
+    reader = std::make_unique<state::CaptureReader>(directory);
+  } catch (const Error& error) {
+    if (error.kind() == ErrorKind::precondition) return {};
+    throw;
+  }
+  const auto& last = reader->segments().back();
+  Recorder recorder;
+  recorder.go_on_with(last);
+  reader->seek(last.segment());
+  while (const auto* frame = reader->next()) {
+    if (!frame->keepalive() && !frame->repeated()) recorder.take(as_bytes(frame->payload()), last.segment());
+  }
+  return recorder.prepared();
+}
+
 class Capture {
  public:
   explicit Capture(const CaptureOptions& options)
       : options_(options),
         connection_(as_replication(options.slot.connection)),
-        protocol_(best_protocol(connection_, true)),
+        protocol_(best_protocol(connection_.server_version(), true)),
         stream_(connection_, options.slot.slot, options.slot.from,
-                plugin_options(options.slot.publications, protocol_)),
+                plugin_options(options.slot.publications, protocol_, options.two_phase)),
         writer_(state::CaptureWriter::open(options.directory, header(), options.slot.from,
                                            options.segment_bytes,
                                            [](const std::string& note) { obs::warn(note); })) {
+    if (options.two_phase && protocol_.version < 3) {
+      throw Error(ErrorKind::precondition, "the source does not speak of transactions in two phases",
+                  "capture without --two-phase: they come when they have committed");
+    }
+    recorder_.go_on_with(writer_->next_header());
     recorder_.passed(options.slot.from);
     saved_.position = options.slot.from;
   }
@@ -61,13 +85,15 @@ class Capture {
     header.set_server_version(static_cast<std::uint32_t>(connection_.server_version()));
     header.set_protocol_version(static_cast<std::uint32_t>(protocol_.version));
     header.set_parallel(protocol_.parallel);
+    if (options_.catalog) *header.mutable_catalog() = options_.catalog();
+    for (auto& prepared : prepared_before(options_.directory)) *header.add_prepared() = std::move(prepared);
     return header;
   }
 
   // Whether the server wants an answer.
   bool take(const pg::ReplicationFrame& frame) {
     const bool data = frame.kind == pg::ReplicationFrame::Kind::data;
-    if (data && recorder_.between() && writer_->full()) next_segment();
+    if (data && recorder_.between() && (catalog_changed() || writer_->full())) next_segment();
     if (data) {
       recorder_.take(frame.payload, writer_->segment());
     } else if (recorder_.between()) {
@@ -87,7 +113,27 @@ class Capture {
     return frame.reply_requested;
   }
 
+  // A table that is not in the catalog, or is described otherwise than before: the segments from here on say how it is
+  // now.
+  bool catalog_changed() {
+    if (!options_.catalog) return false;
+    auto& header = writer_->next_header();
+    const auto oids = recorder_.take_newly_described();
+    const bool changed = std::any_of(oids.begin(), oids.end(), [&](std::uint32_t oid) {
+      if (described_.insert(oid).second) {
+        return std::none_of(header.catalog().tables().begin(), header.catalog().tables().end(),
+                            [&](const auto& table) { return table.oid() == oid; });
+      }
+      return true;
+    });
+    if (changed) *header.mutable_catalog() = options_.catalog();
+    return changed;
+  }
+
   void next_segment() {
+    auto& prepared = *writer_->next_header().mutable_prepared();
+    prepared.Clear();
+    for (auto& one : recorder_.prepared()) *prepared.Add() = std::move(one);
     std::vector<v1::CaptureFrame> descriptions;
     for (const auto& text : recorder_.descriptions()) descriptions.emplace_back().set_payload(text);
     writer_->next_segment(recorder_.position(), recorder_.oldest_needed(writer_->segment() + 1),
@@ -115,6 +161,7 @@ class Capture {
   pg::ReplicationStream stream_;
   std::unique_ptr<state::CaptureWriter> writer_;
   Recorder recorder_;
+  std::set<std::uint32_t> described_;  // tables (OIDs) that this connection has described
   CaptureProgress saved_;
   Lsn told_;  // by the newest keepalive that was kept
   std::uint64_t unsaved_ = 0;

@@ -99,22 +99,40 @@ class CaptureSource final : public Source {
       return;
     }
     try {
-      std::visit([this](auto&& taken) { handle(std::move(taken)); },
-                 assembler_->take(decode::decode(as_bytes(frame.payload()), assembler_->place())));
+      const auto message = decode::decode(as_bytes(frame.payload()), assembler_->place());
+      if (is_there_already(message)) return;
+      std::visit([this](auto&& taken) { handle(std::move(taken)); }, assembler_->take(message));
     } catch (const Error& error) {
       throw error.in(cat("the capture in ", options_.directory, ", segment ", reader_.header().segment()));
     }
   }
 
+  // What was not acknowledged before a connection was lost comes again on the next, also of what is in two phases: its
+  // content, which takes the place of what came before, or its end alone.
+  bool is_there_already(const decode::Message& message) {
+    const auto again = [this](std::uint32_t xid) {
+      if (assembler_->has_running(xid)) running_->abort({xid, xid});
+    };
+    if (const auto* begin = std::get_if<decode::BeginPrepare>(&message)) again(begin->xid);
+    if (const auto* start = std::get_if<decode::StreamStart>(&message); start != nullptr && start->first) {
+      again(start->xid);
+    }
+    const auto* commit = std::get_if<decode::CommitPrepared>(&message);
+    return commit != nullptr && commit->commit_lsn < delivered_ && !assembler_->has_running(commit->xid);
+  }
+
   void begin_segment() {
     const auto& header = reader_.header();
-    if (assembler_ && !header.new_connection()) return;
+    skipping_ = skipping_ && !header.new_connection();
+    if (assembler_) {
+      if (!header.new_connection()) return;
+      for (const auto xid : assembler_->reconnected()) running_->abort({xid, xid});
+      return;
+    }
     const decode::Place protocol{static_cast<int>(header.protocol_version()), header.parallel(), false};
     assembler_.emplace(kPartBytes, protocol);
-    running_.reset();  // its spill goes before the next one is opened
     running_ = std::make_unique<RunningTransactions>(state::Spill::open(options_.spill_directory),
                                                      options_.spill_above_bytes);
-    skipping_ = false;
   }
 
   void handle(std::monostate /*nothing complete*/) {}

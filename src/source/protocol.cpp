@@ -1,6 +1,8 @@
 // Copyright the walign authors. SPDX-License-Identifier: Apache-2.0
 #include "protocol.hpp"
 
+#include "walign/versions.hpp"
+
 namespace walign::source {
 
 pg::ConnectionOptions as_replication(pg::ConnectionOptions options) {
@@ -8,19 +10,18 @@ pg::ConnectionOptions as_replication(pg::ConnectionOptions options) {
   return options;
 }
 
-// Transactions in two phases are never asked for: after a PREPARE is acknowledged its content does not come again.
-decode::Place best_protocol(const pg::Connection& connection, bool streams) {
-  const int major = connection.server_version() / 10000;
-  if (!streams || major < 14) return {1, false, false};
-  return {std::min(major, 16) - 12, false, false};  // 14 speaks version 2, 15 version 3, 16 version 4
+decode::Place best_protocol(int server_version, bool streams) {
+  return {streams ? pg::pgoutput_protocol(server_version) : 1, false, false};
 }
 
-std::string plugin_options(const std::vector<std::string>& publications, const decode::Place& protocol) {
+// Transactions in two phases are for captures alone: after a PREPARE is acknowledged its content does not come again.
+std::string plugin_options(const std::vector<std::string>& publications, const decode::Place& protocol,
+                           bool two_phase) {
   std::vector<std::string> names;
   for (const auto& name : publications) names.push_back(pg::quote_ident(name));
   return cat("proto_version '", protocol.version, "', messages 'true', ",
-             protocol.version > 1 ? "streaming 'on', " : "", "publication_names ",
-             pg::quote_literal(join(names, ",")));
+             protocol.version > 1 ? "streaming 'on', " : "", two_phase ? "two_phase 'on', " : "",
+             "publication_names ", pg::quote_literal(join(names, ",")));
 }
 
 // RULES 13: the walsender looks publications up as of each change that it decodes.

@@ -9,11 +9,13 @@ namespace walign::source {
 
 pg::ConnectionOptions as_replication(pg::ConnectionOptions options);
 
-// The newest version of the protocol that the server speaks. `streams`: transactions may come while they run.
-decode::Place best_protocol(const pg::Connection& connection, bool streams);
+// The newest version of the protocol that a server of that version (150013) speaks. `streams`: transactions may come
+// while they run.
+decode::Place best_protocol(int server_version, bool streams);
 
 // START_REPLICATION's plugin options.
-std::string plugin_options(const std::vector<std::string>& publications, const decode::Place& protocol);
+std::string plugin_options(const std::vector<std::string>& publications, const decode::Place& protocol,
+                           bool two_phase = false);
 
 // What an error of the walsender means to an operator.
 Error explained(const Error& error);

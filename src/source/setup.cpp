@@ -1,5 +1,6 @@
 // Copyright the walign authors. SPDX-License-Identifier: Apache-2.0
 #include "walign/source.hpp"
+#include "walign/versions.hpp"
 
 namespace walign::source {
 
@@ -67,14 +68,18 @@ void drop_publication(pg::Connection& source, const std::string& name) {
 
 NewSlot create_slot(const pg::ConnectionOptions& options, const std::string& slot,
                     const std::function<void(pg::Connection&)>& under_snapshot,
-                    const std::function<void()>& still_waiting) {
+                    const std::function<void()>& still_waiting, bool two_phase) {
   pg::ConnectionOptions replication = options;
   replication.replication = true;
   pg::Connection walsender(replication);
   walsender.exec("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
   walsender.on_wait(still_waiting);
-  const auto created = walsender.exec(
-      cat("CREATE_REPLICATION_SLOT ", pg::quote_ident(slot), " LOGICAL pgoutput (SNAPSHOT 'use')"));
+  // A standby that synchronises slots takes it along, so that the stream goes on after its promotion. Not both: 17
+  // refuses that.
+  const bool fails_over = !two_phase && pg::has_failover_slots(walsender.server_version());
+  const auto created =
+      walsender.exec(cat("CREATE_REPLICATION_SLOT ", pg::quote_ident(slot), " LOGICAL pgoutput (",
+                         two_phase ? "TWO_PHASE, " : "", fails_over ? "FAILOVER, " : "", "SNAPSHOT 'use')"));
   walsender.on_wait({});
   NewSlot made;
   made.consistent_point = created.lsn(0, 1);

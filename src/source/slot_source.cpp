@@ -9,6 +9,7 @@
 #include "protocol.hpp"
 #include "running.hpp"
 #include "walign/obs.hpp"
+#include "walign/same_server.hpp"
 #include "walign/source.hpp"
 
 namespace walign::source {
@@ -39,14 +40,20 @@ class Bell {
   int fd_;
 };
 
+pg::Connection& checked(pg::Connection& connection, const SlotOptions& options) {
+  if (options.server) pg::require_same_server(connection, *options.server);
+  return connection;
+}
+
 class SlotSource final : public Source {
  public:
   explicit SlotSource(const SlotOptions& options)
       : status_interval_(options.status_interval),
         silence_limit_(options.silence_limit),
         connection_(as_replication(options.connection)),
-        protocol_(best_protocol(connection_, !options.spill_directory.empty())),
-        stream_(connection_, options.slot, options.from, plugin_options(options.publications, protocol_)),
+        protocol_(best_protocol(connection_.server_version(), !options.spill_directory.empty())),
+        stream_(checked(connection_, options), options.slot, options.from,
+                plugin_options(options.publications, protocol_)),
         assembler_(kPartBytes, protocol_),
         running_(protocol_.version > 1
                      ? std::make_unique<RunningTransactions>(state::Spill::open(options.spill_directory),

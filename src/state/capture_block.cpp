@@ -8,6 +8,7 @@
 #include <filesystem>
 
 #include "state/directory.hpp"
+#include "state/format.hpp"
 
 namespace walign::state {
 
@@ -29,6 +30,8 @@ std::uint32_t crc_of(std::string_view lengths, std::string_view bytes) {
 }
 
 }  // namespace
+
+std::string segment_magic(const SegmentKind& kind) { return cat(kind.magic, std::string(1, char{kFormat})); }
 
 std::string segment_path(const std::string& directory, std::uint32_t segment, const SegmentKind& kind) {
   std::string number = std::to_string(segment);
@@ -67,16 +70,22 @@ std::string encode_block(const google::protobuf::MessageLite& message, const Seg
 
 BlockReader::BlockReader(const std::string& path, const SegmentKind& kind)
     : kind_(kind), file_(path, O_RDONLY), size_(file_.size()) {
-  const std::string magic = file_.read(0, kind.magic.size());
-  if (kind.magic.substr(0, magic.size()) != magic) {
-    throw Error(ErrorKind::storage, cat(path, " is not a segment of ", kind.owner, " that this walign knows"),
-                "its first 8 bytes are others: it is damaged, or was made by a newer walign");
+  const std::string magic = file_.read(0, kind.magic.size() + 1);
+  if (kind.magic.substr(0, magic.size()) != std::string_view(magic).substr(0, kind.magic.size())) {
+    throw Error(ErrorKind::storage, cat(path, " is not a segment of ", kind.owner),
+                "its first 7 bytes are others: it is damaged, or was made by another program");
   }
-  if (magic.size() < kind.magic.size()) {
+  if (magic.size() <= kind.magic.size()) {
     torn_ = cat(path, " ends inside its first 8 bytes");
-  } else {
-    offset_ = magic.size();
+    return;
   }
+  format_ = static_cast<unsigned char>(magic.back());
+  try {
+    require_known_format(format_, path);
+  } catch (const Error& error) {
+    throw Error(ErrorKind::storage, error.message(), error.hint());
+  }
+  offset_ = magic.size();
 }
 
 bool BlockReader::cut_short(const std::string& what) {
@@ -113,7 +122,9 @@ bool BlockReader::next(google::protobuf::MessageLite& message) {
     if (offset_ + kHeadBytes + stored == size_) return cut_short("its last block has another checksum");
     damaged("its checksum is another");
   }
-  if (!message.ParseFromString(payload(raw, bytes))) damaged(cat("it is no message of ", kind_.owner));
+  std::string read = payload(raw, bytes);
+  if (format_ != kFormat) read = upgraded(message.GetTypeName(), std::move(read), format_);
+  if (!message.ParseFromString(read)) damaged(cat("it is no message of ", kind_.owner));
   offset_ += kHeadBytes + stored;
   return true;
 }

@@ -10,19 +10,22 @@ namespace walign::state {
 
 // What tells one kind of segments from another.
 struct SegmentKind {
-  std::string_view magic;  // 8 bytes
+  std::string_view magic;  // 7 bytes, before the format
   const char* suffix;
   const char* owner;   // "a capture"
   const char* remedy;  // for damage
   int level;           // zstd's
 };
-inline constexpr SegmentKind kCaptureSegments{{"walcap\0\1", 8},
+inline constexpr SegmentKind kCaptureSegments{{"walcap\0", 7},
                                               ".capture",
                                               "a capture",
                                               "the file was damaged after it was written: take it from a "
                                               "backup, or capture again; segments before it can "
                                               "be read",
                                               3};
+
+// How a segment begins.
+std::string segment_magic(const SegmentKind& kind = kCaptureSegments);
 
 std::string segment_path(const std::string& directory, std::uint32_t segment,
                          const SegmentKind& kind = kCaptureSegments);
@@ -36,7 +39,8 @@ std::string encode_block(const google::protobuf::MessageLite& message,
 // Reads the blocks of one segment, one after the other.
 class BlockReader {
  public:
-  // Throws Error(storage) where the file does not begin as a segment does; a file that is a beginning of that is torn.
+  // Throws Error(storage) where the file does not begin as a segment does, or is of a newer format; a file that is a
+  // beginning of that is torn.
   explicit BlockReader(const std::string& path, const SegmentKind& kind = kCaptureSegments);
 
   // False at the end, or where the rest is cut short: then torn() says what is left. Damage is Error(storage).
@@ -53,6 +57,7 @@ class BlockReader {
   const SegmentKind& kind_;
   File file_;
   std::uint64_t size_;
+  unsigned format_ = 0;
   std::uint64_t offset_ = 0;
   std::string torn_;
 };

@@ -34,7 +34,7 @@ class Writer final : public CaptureWriter {
     header_.set_began_at_us(Clock::system().unix_micros());
     file_ = std::make_unique<File>(segment_path(directory_, segment), O_WRONLY | O_CREAT | O_EXCL | O_APPEND,
                                    0600);
-    const std::string beginning = cat(kCaptureSegments.magic, encode_block(header_));
+    const std::string beginning = segment_magic() + encode_block(header_);
     file_->write(beginning);
     written_ = static_cast<std::int64_t>(beginning.size());
     file_->sync();
@@ -65,6 +65,7 @@ class Writer final : public CaptureWriter {
   }
 
   [[nodiscard]] std::uint32_t segment() const override { return header_.segment(); }
+  v1::CaptureHeader& next_header() override { return header_; }
 
  private:
   void write_block() {
@@ -140,7 +141,9 @@ std::unique_ptr<CaptureWriter> CaptureWriter::open(const std::string& directory,
     next = last.segment() + 1;
   }
   auto writer = std::make_unique<Writer>(directory, origin, segment_bytes);
-  writer->begin(next, from, next, true);
+  std::uint32_t needs = next;
+  for (const auto& prepared : origin.prepared()) needs = std::min(needs, prepared.segment());
+  writer->begin(next, from, needs, true);
   return writer;
 }
 

@@ -22,7 +22,6 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr unsigned kFormat = 1;
 constexpr const char* kTitle = "walign state directory";
 constexpr const char* kMarkerName = "format";
 constexpr const char* kNewMarkerName = "format.new";  // being written; nothing else can be there yet
@@ -56,11 +55,11 @@ bool has_nothing(const std::string& directory) {
 
 std::string marker_path(const std::string& directory) { return cat(directory, "/", kMarkerName); }
 
-void write_marker(const std::string& directory, const std::string& migration) {
+void write_marker(const std::string& directory, const std::string& migration, unsigned format) {
   const std::string fresh = cat(directory, "/", kNewMarkerName);
   {
     const File file(fresh, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-    file.write(cat(kTitle, "\nformat: ", kFormat, "\nmigration: ", migration, "\n"));
+    file.write(cat(kTitle, "\nformat: ", format, "\nmigration: ", migration, "\n"));
     file.sync();
   }
   if (::rename(fresh.c_str(), marker_path(directory).c_str()) != 0) {
@@ -75,7 +74,7 @@ std::optional<std::string> value_of(const std::string& line, std::string_view ke
 }
 
 // The first two lines are the same in every format, so that every program can tell a newer one.
-Marker read_marker(const std::string& directory) {
+Marker read_marker(const std::string& directory, unsigned newest = kFormat) {
   const std::string path = marker_path(directory);
   std::ifstream in(path);
   if (!in) throw os_error("read", path, errno);
@@ -92,14 +91,14 @@ Marker read_marker(const std::string& directory) {
     throw Error(ErrorKind::precondition, cat(path, " is not walign's"),
                 "set state: to a directory of walign's own, or one that does not exist yet");
   }
-  if (marker.format > kFormat) {
+  if (marker.format > newest) {
     throw Error(ErrorKind::precondition,
                 cat("state directory ", directory, " has format ", marker.format,
-                    ", this program knows formats up to ", kFormat),
+                    ", this program knows formats up to ", newest),
                 "a newer walign wrote it: run that one; it was left as it was");
   }
   const auto name = value_of(migration, "migration: ");
-  if (marker.format != kFormat || !name) {
+  if (marker.format < kOldestFormat || !name) {
     throw Error(ErrorKind::storage, cat(path, " is damaged"),
                 cat("move ", directory, " away and run again: it is written anew from the target"));
   }
@@ -152,7 +151,7 @@ Error os_error(std::string_view doing, const std::string& path, int error_number
   }
 }
 
-void prepare_directory(const std::string& given, const std::string& migration) {
+void prepare_directory(const std::string& given, const std::string& migration, unsigned format) {
   WALIGN_CHECK(!given.empty());
   WALIGN_CHECK(migration.find('\n') == std::string::npos);
   const std::string directory = trimmed(given);
@@ -160,10 +159,14 @@ void prepare_directory(const std::string& given, const std::string& migration) {
   require_directory(directory);
   if (!is_file(marker_path(directory))) {
     if (!has_nothing(directory)) refuse_foreign(directory);
-    write_marker(directory, migration);
+    write_marker(directory, migration, format);
   }
-  const Marker marker = read_marker(directory);
-  if (marker.migration == migration) return;
+  const Marker marker = read_marker(directory, format);
+  if (marker.migration == migration) {
+    // From now on what is written here is of this format: a program that does not know it must not read on.
+    if (marker.format < format) write_marker(directory, migration, format);
+    return;
+  }
   throw Error(
       ErrorKind::precondition,
       cat("state directory ", directory, " belongs to migration ", marker.migration, ", this is ", migration),

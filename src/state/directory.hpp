@@ -4,13 +4,13 @@
 // it is touched before all of that is known.
 #pragma once
 
-#include "walign/base.hpp"
+#include "state/format.hpp"
 
 namespace walign::state {
 
 // Makes the directory (0700; missing parents 0755) and its `format` file where there is nothing yet;
-// checks them where there is. Error(precondition) or Error(storage).
-void prepare_directory(const std::string& directory, const std::string& migration);
+// checks them where there is, and says there that it is of this format now. Error(precondition) or Error(storage).
+void prepare_directory(const std::string& directory, const std::string& migration, unsigned format = kFormat);
 
 // For a reader: that there is a state directory that this program can read. Changes nothing.
 void check_directory(const std::string& directory);

@@ -187,7 +187,7 @@ class Files final : public Journal {
     header_.set_from_lsn(to_.value);
     header_.set_began_at_us(Clock::system().unix_micros());
     auto file = std::make_unique<File>(path_of(last_number_), O_WRONLY | O_CREAT | O_EXCL | O_APPEND, 0600);
-    const std::string beginning = cat(kJournalSegments.magic, encode_block(header_, kJournalSegments));
+    const std::string beginning = segment_magic(kJournalSegments) + encode_block(header_, kJournalSegments);
     file->write(beginning);
     file->sync();
     sync_directory(directory_);

@@ -9,7 +9,7 @@
 namespace walign::state {
 
 inline constexpr SegmentKind kJournalSegments{
-    {"waljrn\0\1", 8},
+    {"waljrn\0", 7},
     ".journal",
     "the journal",
     "the file was damaged after it was written: move the journal's directory away and run again; walign goes "

@@ -1,11 +1,11 @@
 // Copyright the walign authors. SPDX-License-Identifier: Apache-2.0
 #include "state/record.hpp"
 
+#include "state/format.hpp"
+
 namespace walign::state {
 
 namespace {
-
-constexpr std::uint8_t kFormat = 1;
 
 template <class U>
 void append_big_endian(std::string& out, U value) {
@@ -30,26 +30,42 @@ std::string encode_record(const google::protobuf::MessageLite& message) {
   return encode_record(message.SerializeAsString());
 }
 
-std::string_view decode_record(std::string_view record) {
+namespace {
+
+struct Stored {
+  unsigned format;
+  std::string_view payload;
+};
+
+Stored read_record(std::string_view record) {
   ByteReader reader(as_bytes(record));
-  const auto format = reader.u8("format");
-  if (format != kFormat) {
-    throw Error(ErrorKind::malformed,
-                cat("the record has format ", format, ", this program reads format ", kFormat),
-                "if a newer walign wrote it, run that one");
-  }
+  const unsigned format = reader.u8("format");
+  require_known_format(format, "the record");
   const auto length = reader.u32("length");
   const auto payload = reader.bytes(length, "payload");
   reader.expect_end("the record");
-  return as_text(payload);
+  return {format, as_text(payload)};
+}
+
+bool parse(std::string_view payload, google::protobuf::MessageLite& message) {
+  return payload.size() <= INT32_MAX &&
+         message.ParseFromArray(payload.data(), static_cast<int>(payload.size()));
+}
+
+}  // namespace
+
+std::string decode_record(std::string_view record) {
+  const auto stored = read_record(record);
+  return upgraded("", std::string(stored.payload), stored.format);
 }
 
 void decode_record(std::string_view record, google::protobuf::MessageLite& message) {
-  const auto payload = decode_record(record);
-  if (payload.size() > INT32_MAX ||
-      !message.ParseFromArray(payload.data(), static_cast<int>(payload.size()))) {
-    throw Error(ErrorKind::malformed, cat("the record is not a ", message.GetTypeName()));
-  }
+  const auto stored = read_record(record);
+  const bool read =
+      stored.format == kFormat
+          ? parse(stored.payload, message)
+          : parse(upgraded(message.GetTypeName(), std::string(stored.payload), stored.format), message);
+  if (!read) throw Error(ErrorKind::malformed, cat("the record is not a ", message.GetTypeName()));
 }
 
 std::string encode_key(Lsn lsn) {

@@ -81,7 +81,7 @@ std::string RocksStore::phase() {
   const auto record = get(Family::phase, kPhaseKey);
   if (!record) return "new";
   try {
-    return std::string(decode_record(*record));
+    return decode_record(*record);
   } catch (const Error& error) {
     throw unreadable(Family::phase, kPhaseKey, error);
   }

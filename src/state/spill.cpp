@@ -43,6 +43,14 @@ rocksdb::WriteOptions unlogged() {
   return options;
 }
 
+// Beside compactions that go on, and to the last level.
+rocksdb::CompactRangeOptions whole() {
+  rocksdb::CompactRangeOptions options;
+  options.exclusive_manual_compaction = false;
+  options.bottommost_level_compaction = rocksdb::BottommostLevelCompaction::kForceOptimized;
+  return options;
+}
+
 class RocksSpill final : public Spill {
  public:
   explicit RocksSpill(const std::string& directory) : directory_(directory), path_(directory + "/spill") {
@@ -83,6 +91,9 @@ class RocksSpill final : public Spill {
     check(rocksdb::DeleteFilesInRange(db_.get(), db_->DefaultColumnFamily(), &lower, &upper, false),
           "drop from its spill");
     check(db_->DeleteRange(unlogged(), db_->DefaultColumnFamily(), lower, upper), "drop from its spill");
+    // What a compaction had in hand, and the newest files, are left: their room comes back only when they are compacted
+    // with that deletion, and nothing else would make them.
+    check(db_->CompactRange(whole(), db_->DefaultColumnFamily(), &lower, &upper), "make room in its spill");
     const std::lock_guard lock(mutex_);
     if (const auto size = sizes_.find(transaction); size != sizes_.end()) {
       bytes_ -= size->second;

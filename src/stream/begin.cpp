@@ -2,6 +2,8 @@
 #include "begin.hpp"
 
 #include "copy_checks.hpp"
+#include "crossing.hpp"
+#include "shapes.hpp"
 
 namespace walign::stream {
 
@@ -24,10 +26,18 @@ class Beginning {
 
   Begun begin() {
     begin_alone();  // first: what another one has half made would look like a mistake
+    const auto written = read_filenodes(source_);
     begun_.prepared = prepare_with(config_, source_, target_, old_rows_ == OldRows::copied);
     refuse_failures(begun_.prepared);
+    // After the catalogs were read: whatever was altered later commits past this.
+    const Lsn seen = source_.exec("SELECT pg_catalog.pg_current_wal_insert_lsn()").lsn(0, 0);
+    begun_.shapes = shapes_of(begun_.prepared, seen);
+    put_filenodes(written, read_filenodes(source_), begun_.shapes);
+    begun_.past = apply::read_relations(target_, stream_);
     hash_ = mapping::mapping_hash(begun_.prepared.routes);
-    const auto& start = begun_.start = state::decide_start(facts());
+    auto seen_facts = facts();
+    begun_.crossing = cross(config_, begun_.prepared.routes, seen_facts, target_);
+    const auto& start = begun_.start = state::decide_start(seen_facts);
     if (!start.note.empty()) obs::warn(start.note);
     switch (start.action) {
       case state::Start::Action::create: create(false); break;
@@ -35,6 +45,7 @@ class Beginning {
       case state::Start::Action::adopt: adopt(start.from); break;
       case state::Start::Action::resume: resume(start); break;
     }
+    note_shapes(target_, stream_, begun_.shapes, begun_.past);
     if (const auto row = apply::read_stream(target_, stream_)) {
       if (const auto birth = Snapshot::parse(row->birth_snapshot)) begun_.birth = *birth;
     }
@@ -242,6 +253,10 @@ class Beginning {
   void resume(const state::Start& start) {
     apply::install_schema(target_);
     begun_.mapping_changed = start.mapping_changed;
+    if (begun_.crossing) {
+      note_crossing(target_, stream_, *begun_.crossing);
+      begun_.past = apply::read_relations(target_, stream_);
+    }
     if (start.rewound) store_.forget_after(start.from);
     // Before the publications have the tables that were added.
     if (old_rows_ == OldRows::copied) refuse_existing_rows(config_, begun_.prepared.routes, target_);
@@ -251,7 +266,7 @@ class Beginning {
     }
     add_tables(stream_, begun_.prepared.published);
     add_tables(inserts_publication(config_), begun_.prepared.published_inserts);
-    if (start.rebuild_store || start.mapping_changed) save_identity();
+    if (start.rebuild_store || start.mapping_changed || begun_.crossing) save_identity();
   }
 
   // Tables that were added to the configuration. Their rows are copied (or were brought) from now on.

@@ -7,6 +7,7 @@
 #pragma once
 
 #include "servers.hpp"
+#include "walign/timeline.hpp"
 
 namespace walign::stream {
 
@@ -21,6 +22,9 @@ struct Begun {
   Prepared prepared;
   state::Start start;
   bool mapping_changed = false;
+  std::optional<state::Crossing> crossing;   // the source failed over: the journal begins again
+  std::vector<apply::RelationShape> shapes;  // of the mapped tables as `prepared` has them
+  std::vector<apply::RelationShape> past;    // and every one that they were seen in
   Snapshot birth;  // of the slot's consistent point; empty (xmax 0) where the slot was brought
 };
 

@@ -28,6 +28,11 @@ class Board {
   void ask(std::function<void(apply::Applier&)> work, std::chrono::milliseconds timeout);
   // The loop's side.
   void carry_out(apply::Applier& applier);
+  // Somebody waits for the loop to be between two batches.
+  [[nodiscard]] bool wanted() const {
+    const std::lock_guard lock(mutex_);
+    return status_.paused || !requests_.empty();
+  }
 
   void pause(bool paused) {
     const std::lock_guard lock(mutex_);

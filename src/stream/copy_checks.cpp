@@ -59,6 +59,7 @@ class Checking {
     if (!replica_role_) check_foreign_keys();
     check_temporary_tables();
     if (!mapping::any_failed(findings_)) check_existing_rows();
+    check_circles();
     say_what_is_copied(tables);
     // Beside the workers: on the source the loop, its monitor and the one that asks for keys; on the target the one
     // that applies and the one that keeps chunks; on both the verification's.
@@ -152,6 +153,29 @@ class Checking {
     }
   }
 
+  // Whichever is copied first finds nothing in the other.
+  void check_circles() {
+    for (const auto& circle : mapping::copy_order(p_.routes).circles) {
+      std::vector<std::string> names;
+      bool copied = false;
+      for (const auto i : circle) {
+        const auto& route = p_.routes[i];
+        names.push_back(route.label());
+        copied = copied ||
+                 std::any_of(left_.begin(), left_.end(), [&](const auto* r) { return r->id == route.id; });
+      }
+      if (!copied) continue;
+      add(Finding::Level::fail, "expressions",
+          cat("of these tables each looks into the next one, the last into the first, so that none can be "
+              "copied "
+              "before its readers: ",
+              join(names, ", ")),
+          "leave one of the lookups out of the mapping, and compute its column on the target (a view, a "
+          "trigger); or "
+          "bring the rows yourself and start with --no-backfill");
+    }
+  }
+
   void check_existing_rows() {
     for (const auto* route : left_) {
       if (begun_.contains(route->label()) || !has_rows(*route, target_)) continue;
@@ -181,6 +205,21 @@ class Checking {
           cat("has rows on the target, and which of them are those of ", route.source.to_string(),
               " cannot be told, so existing_rows: adopt cannot compare them"),
           "give each of the rules that lead to it a target_where:, or empty the table");
+      return;
+    }
+    const auto& source = source_table(route.source);
+    const auto& target = p_.target_catalog.at({route.target.schema, route.target.name});
+    if (mapping::copy_way(route, source, target).at_aligned_moment &&
+        source.bytes > mapping::most_bytes_at_once(config_.backfill)) {
+      add(Finding::Level::fail, table,
+          "has rows on the target and unique indexes beside its key, so existing_rows: adopt compares it as "
+          "one "
+          "chunk, and it is too large for that",
+          "drop these indexes until the table is copied, and make them again (CREATE UNIQUE INDEX "
+          "CONCURRENTLY); "
+          "or let existing_rows: empty delete the rows; or allow larger chunks: the limit is 16 times "
+          "backfill: "
+          "{ chunk_bytes }");
       return;
     }
     const auto others = referring_from_outside(route);

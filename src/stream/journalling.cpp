@@ -74,6 +74,13 @@ void Journalling::sync() {
   if (!empty()) journal_->sync();
 }
 
+std::optional<JournalStatus> Journalling::status() const {
+  if (empty()) return std::nullopt;
+  const auto reach = journal_->reach();
+  const auto age_us = std::max<std::int64_t>(Clock::system().unix_micros() - reach.began_at_us, 0);
+  return JournalStatus{reach.from, reach.to, reach.bytes, static_cast<double>(age_us) / 1e6};
+}
+
 Lsn Journalling::acknowledgeable(Lsn saved) const {
   return empty() ? saved : std::min(saved, journal_->durable_to());
 }

@@ -11,9 +11,7 @@
 // Threads: the loop's.
 #pragma once
 
-#include "walign/config.hpp"
-#include "walign/obs.hpp"
-#include "walign/source.hpp"
+#include "walign/stream.hpp"
 
 namespace walign::stream {
 
@@ -40,6 +38,8 @@ class Journalling {
   [[nodiscard]] state::JournalReach reach() const {
     return journal_ ? journal_->reach() : state::JournalReach();
   }
+  // Nothing where it is empty.
+  [[nodiscard]] std::optional<JournalStatus> status() const;
   // How far a saved position may be acknowledged.
   [[nodiscard]] Lsn acknowledgeable(Lsn saved) const;
   // Drops what is more than is to be kept; the target has everything below `durable`.

@@ -84,7 +84,10 @@ Plan::Table::Back plan_back(const mapping::WayBack& way) {
   back.by_default = route.other_columns;
   back.not_carried = way.not_carried;
   back.filter = route.filter.value_or("");
-  if (way.drawn_key) back.drawn_key = way.drawn_key->sql;
+  if (route.drawn_key) {
+    back.drawn_key = route.drawn_key->sql;
+    back.drawn_into = route.drawn_key->target_column;
+  }
   back.insert_sql = mapping::insert_statement(route).sql;
   if (route.key.empty()) return back;
   back.update_sql =
@@ -157,6 +160,11 @@ Plan plan(const config::Config& config, const Prepared& prepared, const WaysBack
       "expect, unmapped_value");
   for (const auto& route : prepared.routes)
     out.tables.push_back(plan_table(config.backfill, route, prepared));
+  const auto order = mapping::copy_order(prepared.routes);
+  for (std::size_t i = 0; i < out.tables.size(); ++i) {
+    for (const auto first : order.after[i])
+      out.tables[i].copied_after.push_back(prepared.routes[first].label());
+  }
   for (std::size_t i = 0; i < back.tables.size(); ++i) out.tables[i].back = plan_back(back.tables[i]);
   estimate(config.backfill, out);
   return out;

@@ -3,6 +3,7 @@
 // Everything that can be found out before anything is touched.
 #include "copy_checks.hpp"
 #include "settings.hpp"
+#include "walign/versions.hpp"
 
 namespace walign::stream {
 
@@ -11,7 +12,7 @@ namespace {
 using mapping::Finding;
 using mapping::Findings;
 
-constexpr int kOldestVersion = 150000;
+constexpr const char* kLockPatience = "5s";
 
 // Whether the slot exists.
 bool check_slot_room(const config::Config& config, pg::Connection& connection, const Settings& settings,
@@ -20,8 +21,8 @@ bool check_slot_room(const config::Config& config, pg::Connection& connection, c
     check.that(true, "source slot", cat(config.slot_name(), " exists"), Finding::Level::ok, "", "");
     return true;
   }
-  check.that(!config.slot_is_brought(), "source slot", cat(config.slot_name(), " will be made"), Finding::Level::fail,
-             cat("slot: ", config.slot_name(), " does not exist"),
+  check.that(!config.slot_is_brought(), "source slot", cat(config.slot_name(), " will be made"),
+             Finding::Level::fail, cat("slot: ", config.slot_name(), " does not exist"),
              cat("SELECT pg_create_logical_replication_slot('", config.slot_name(),
                  "', 'pgoutput'), after the publication; or remove slot: from walign.yaml"));
   check.that(settings.used_slots < settings.max_slots, "source max_replication_slots",
@@ -37,8 +38,10 @@ void check_source(const config::Config& config, const pg::ServerFacts& server, p
   const Settings settings = read_settings(connection);
   Checks check(findings);
   using Level = Finding::Level;
-  check.that(server.version >= kOldestVersion, "source version", cat(server.version / 10000), Level::fail,
-             cat("PostgreSQL ", server.version / 10000, " is older than 15"), "upgrade the source");
+  check.that(pg::is_supported(server.version), "source version", cat(pg::major_version(server.version)),
+             Level::fail,
+             cat("PostgreSQL ", pg::major_version(server.version), " is older than ", pg::kOldestVersion),
+             "upgrade the source");
   check.that(!server.in_recovery, "source role", "primary", Level::fail, "the source is a standby",
              "give the primary's address in source:");
   check.that(settings.wal_level == "logical", "source wal_level", "logical", Level::fail,
@@ -82,8 +85,10 @@ bool check_target(const pg::ServerFacts& server, pg::Connection& connection, boo
   using Level = Finding::Level;
   const std::string role = pg::quote_ident(server.role);
   const std::string database = pg::quote_ident(server.database);
-  check.that(server.version >= kOldestVersion, "target version", cat(server.version / 10000), Level::fail,
-             cat("PostgreSQL ", server.version / 10000, " is older than 15"), "upgrade the target");
+  check.that(pg::is_supported(server.version), "target version", cat(pg::major_version(server.version)),
+             Level::fail,
+             cat("PostgreSQL ", pg::major_version(server.version), " is older than ", pg::kOldestVersion),
+             "upgrade the target");
   check.that(!server.in_recovery, "target role", "primary", Level::fail, "the target is a standby",
              "give the primary's address in target:");
   check.that(settings.can_create || apply::schema_installed(connection), "target schema walign",
@@ -145,6 +150,50 @@ pg::ConnectionOptions connection_options(const config::Config& config, const std
   return options;
 }
 
+pg::ConnectionOptions looking_options(const config::Config& config, const std::string& conninfo,
+                                      const Interrupt* interrupt) {
+  auto options = connection_options(config, conninfo, "prepare", interrupt);
+  options.settings.emplace_back("lock_timeout", kLockPatience);
+  return options;
+}
+
+namespace {
+
+// Those whose locks keep even a reader out.
+std::string who_locks(pg::Connection& server, const char* side, std::string& remedy) {
+  const auto r = server.exec(
+      "SELECT l.pid, l.relation::pg_catalog.regclass::text, coalesce(nullif(a.application_name, ''), 'no "
+      "name'), coalesce(a.query_start::timestamptz(0)::text, 'unknown'), coalesce(a.query, '') FROM "
+      "pg_catalog.pg_locks l LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid JOIN "
+      "pg_catalog.pg_class c ON c.oid = l.relation AND c.relkind IN ('r', 'p', 'i', 'I', 'S') WHERE "
+      "l.locktype = 'relation' AND l.granted AND l.mode = 'AccessExclusiveLock' AND l.pid <> "
+      "pg_catalog.pg_backend_pid() AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE "
+      "d.datname = pg_catalog.current_database()) ORDER BY a.xact_start, 2 LIMIT 5");
+  std::string out;
+  for (int i = 0; i < r.rows(); ++i) {
+    out += cat("; on the ", side, " ", r.text(i, 1), " is locked by pid ", r.text(i, 0), " (", r.text(i, 2),
+               ", its query of ", r.text(i, 3), ": ", r.text(i, 4), ")");
+    if (i == 0) remedy += cat(", or SELECT pg_terminate_backend(", r.text(i, 0), ") on the ", side);
+  }
+  return out;
+}
+
+}  // namespace
+
+Error locked_out(const config::Config& config, const Interrupt* interrupt, const Error& error) {
+  std::string who;
+  std::string remedy = "wait for its end";
+  for (const bool of_source : {true, false}) {
+    pg::Connection server(looking_options(config, of_source ? config.source : config.target, interrupt));
+    who += who_locks(server, of_source ? "source" : "target", remedy);
+  }
+  if (who.empty()) who = cat("; whoever did is gone: ", error.message());
+  return Error(ErrorKind::transient,
+               cat("a lock kept the definitions of the tables from being read for ", kLockPatience, who),
+               remedy)
+      .with_sqlstate(std::string(kLockTimeout));
+}
+
 void list_published(Prepared& p) {
   for (const auto& route : p.routes) {
     auto& list = route.inserts_only ? p.published_inserts : p.published;
@@ -180,9 +229,9 @@ std::string inserts_publication(const config::Config& config) {
 }
 
 Prepared prepare(const config::Config& config, const Interrupt* interrupt) {
-  pg::Connection source(connection_options(config, config.source, "prepare", interrupt));
-  pg::Connection target(connection_options(config, config.target, "prepare", interrupt));
-  return prepare_with(config, source, target, true);
+  return looking(config, interrupt, [&](pg::Connection& source, pg::Connection& target) {
+    return prepare_with(config, source, target, true);
+  });
 }
 
 Prepared prepare_with(const config::Config& config, pg::Connection& source, pg::Connection& target,
@@ -198,11 +247,25 @@ Prepared prepare_with(const config::Config& config, pg::Connection& source, pg::
   const auto row = apply::read_stream(target, config.stream_name());
   const bool started = row && row->position.valid();
   check_publications(config, p, started, source);
+  check_followed(config, p, apply::read_relations(target, config.stream_name()), source);
   check_same_place(p, p.findings);
   check_encodings(p, p.findings);
   if (copies_old_rows) check_copy({config, p, source, target, replica_role}, p.findings);
   const auto without_effect = settings_without_effect(config);
   p.findings.insert(p.findings.end(), without_effect.begin(), without_effect.end());
+  return p;
+}
+
+Prepared prepare_replay(const config::Config& config, pg::ServerFacts source, pg::Catalog tables,
+                        pg::Connection& target) {
+  Prepared p;
+  p.source = std::move(source);
+  p.source_catalog = std::move(tables);
+  p.target = pg::read_server(target);
+  check_target(p.target, target, has_expressions(config), p.findings);
+  resolve_routes(config, target, p);
+  check_same_place(p, p.findings);
+  check_encodings(p, p.findings);
   return p;
 }
 

@@ -44,6 +44,7 @@ Prepared prepare_back(const config::Config& config, pg::Connection& source, pg::
   list_published(back);
   const auto row = apply::read_stream(target, config.stream_name());
   check_publications(config, back, row && row->position.valid(), source);
+  check_followed(config, back, apply::read_relations(target, config.stream_name()), source);
   return back;
 }
 

@@ -92,25 +92,69 @@ class Faulty final : public source::Source {
   bool truncated_ = false;
 };
 
+// walign records values as text; what another program has recorded may have others.
+void refuse_binary_values(const event::TransactionPart& part) {
+  const auto& changes = part.tx().changes();
+  const bool any = std::any_of(changes.begin(), changes.end(), [](const v1::Change& change) {
+    return !change.new_row().binary().empty() || !change.old_row().binary().empty();
+  });
+  if (!any) return;
+  throw Error(
+      ErrorKind::precondition,
+      "what was recorded has values in binary form, which only their server can read",
+      "capture again with `walign capture`, which asks for text; `walign events` prints them as they are")
+      .at(part.commit_lsn());
+}
+
 class IntoTarget {
  public:
   IntoTarget(const Replay& replay, const config::Config& config)
       : replay_(replay), config_(config), stream_(config.stream_name() + "_replay"), run_(replay) {}
 
   ReplayDone run() {
-    prepared_ = prepare(config_, replay_.stop);
+    pg::Connection target(connection_options(config_, config_.target, "replay", replay_.stop));
+    apply::install_schema(target);
+    const auto row = apply::read_stream(target, stream_);
+    const Lsn begins = row && row->position.valid() ? row->position : replay_.from;
+    while (recorded_ + 1 < replay_.recorded.size() && replay_.recorded[recorded_ + 1].from <= begins)
+      ++recorded_;
+    prepared_ = replay_.recorded.empty() ? as_the_source_says(target) : as_recorded(target);
     refuse_failures(prepared_);
-    begin_stream();
-    while (!session()) {
+    begin_stream(target, row);
+    while (!session(target)) {
     }
     return run_.done();
   }
 
  private:
-  void begin_stream() {
-    pg::Connection target(connection_options(config_, config_.target, "replay", replay_.stop));
-    apply::install_schema(target);
-    const auto row = apply::read_stream(target, stream_);
+  Prepared as_recorded(pg::Connection& target) const {
+    const auto& its = replay_.recorded[recorded_];
+    pg::ServerFacts source;
+    source.system_id = replay_.system_id;
+    source.timeline = replay_.timeline;
+    source.database = replay_.database;
+    source.version = static_cast<int>(its.version);
+    source.encoding = its.encoding;
+    return prepare_replay(config_, std::move(source), source::recorded_catalog(its.catalog), target);
+  }
+
+  Prepared as_the_source_says(pg::Connection& target) const {
+    try {
+      pg::Connection source(connection_options(config_, config_.source, "replay", replay_.stop));
+      return prepare_replay(config_, pg::read_server(source), pg::read_tables(source), target);
+    } catch (const Error& error) {
+      if (error.kind() != ErrorKind::connection) throw;
+      throw Error(
+          error.kind(),
+          cat("what was recorded does not say what the source's tables are like, and the source does not "
+              "either: ",
+              error.message()),
+          "let source: name a server that has the tables; what `walign capture` records now says it by "
+          "itself");
+    }
+  }
+
+  void begin_stream(pg::Connection& target, const std::optional<apply::StreamRow>& row) {
     if (row && (row->source_system_id != replay_.system_id || row->source_timeline != replay_.timeline ||
                 row->source_database != replay_.database)) {
       throw Error(
@@ -133,8 +177,31 @@ class IntoTarget {
     apply::begin_stream(target, stream_, replay_.from, "");
   }
 
+  // The stream describes a table otherwise than the mapping was made for. What came before is applied first, then the
+  // tables are taken to be as they were recorded another time: later, or else earlier, since what was recorded is how
+  // they were when a connection began, which may bring what is older.
+  bool may_have_changed() {
+    if (std::exchange(mismatch_at_, at_) != at_) tried_.clear();
+    tried_.insert(recorded_);
+    std::vector<std::size_t> others;
+    for (std::size_t i = recorded_ + 1; i < replay_.recorded.size(); ++i) others.push_back(i);
+    for (std::size_t i = std::min(recorded_, replay_.recorded.size()); i-- > 0;) others.push_back(i);
+    const auto next = std::find_if(others.begin(), others.end(), [&](auto i) { return !tried_.contains(i); });
+    if (next == others.end()) return false;
+    next_recorded_ = *next;
+    changed_at_ = at_;
+    return true;
+  }
+  bool take_next_recorded(pg::Connection& target) {
+    changed_at_ = Lsn();
+    recorded_ = next_recorded_;
+    prepared_ = as_recorded(target);
+    refuse_failures(prepared_);
+    return false;
+  }
+
   // False: it must be read again from the target's position.
-  bool session() {
+  bool session(pg::Connection& target) {
     apply::Options options;
     options.connection = connection_options(config_, config_.target, "apply", replay_.stop);
     options.stream = stream_;
@@ -146,7 +213,7 @@ class IntoTarget {
     applier.be_careful_at(careful_at_);
     try {
       apply_all(applier);
-      return true;
+      return changed_at_.valid() ? take_next_recorded(target) : true;
     } catch (const apply::ReadAgain& again) {
       careful_at_ = again.careful_commit_lsn;
     } catch (const apply::UnknownRelation& relation) {
@@ -154,6 +221,7 @@ class IntoTarget {
                 {{"table", relation.name.to_string()}});
       ignored_.insert(relation.oid);
     } catch (const Error& error) {
+      if (error.kind() == ErrorKind::precondition && may_have_changed()) return false;
       if (error.kind() != ErrorKind::connection || !replay_.fault || std::exchange(broken_, true)) throw;
     }
     return false;
@@ -167,6 +235,9 @@ class IntoTarget {
     Lsn passed = from;
     while (auto part = run_.next(*source, [&](Lsn lsn) { passed = std::max(passed, lsn); })) {
       if (part->commit_lsn() < from) continue;
+      at_ = part->commit_lsn();
+      if (changed_at_.valid() && at_ >= changed_at_) break;
+      refuse_binary_values(*part);
       run_.count(*part);
       applier.add(std::move(*part));
       if (applier.full()) applier.flush();
@@ -186,6 +257,12 @@ class IntoTarget {
   Prepared prepared_;
   std::set<pg::Oid> ignored_;
   Lsn careful_at_;
+  std::size_t recorded_ = 0;  // which of replay_.recorded the mapping is made for
+  Lsn at_;                    // of the transaction that is being read
+  std::size_t next_recorded_ = 0;
+  std::set<std::size_t> tried_;  // at mismatch_at_
+  Lsn mismatch_at_;
+  Lsn changed_at_;       // from this one on a table is otherwise; 0: not known
   bool broken_ = false;  // the fault has been
 };
 

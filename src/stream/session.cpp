@@ -11,7 +11,6 @@ constexpr auto kIdleWait = std::chrono::milliseconds(20);
 constexpr auto kAwaitedWait =
     std::chrono::milliseconds(2);  // while somebody waits for the stream to pass a position
 constexpr auto kNudgeEvery = std::chrono::milliseconds(100);
-constexpr auto kCatalogWatch = std::chrono::seconds(5);
 
 void observe_flush(obs::Metrics& metrics, const apply::Applier::FlushStats& stats) {
   metrics.histogram("walign_batch_rows", "Source changes in one batch.", {1, 10, 100, 1000, 10000, 100000})
@@ -66,7 +65,11 @@ void Session::connect() {
         begin(config, old_rows, store_, *source_sql_, target, carried_.made, carried_.journal->facts());
     prepared_ = std::move(begun.prepared);
     start = begun.start;
+    if (begun.crossing) carried_.journal = std::make_unique<Journalling>(config, options_.metrics);
     birth = begun.birth;
+    shapes_ = std::make_unique<Shapes>(prepared_.source_catalog, begun.shapes, begun.past);
+    partitions_ = read_partitions(prepared_, *source_sql_);
+    carried_.shape_asked.reset();
   }
   apply::Options apply;
   apply.connection = connection_options(config, config.target, "apply", &hard_);
@@ -78,6 +81,7 @@ void Session::connect() {
   apply.ignored_relations = carried_.ignored_relations;
   applier_ = std::make_unique<apply::Applier>(std::move(apply), prepared_.routes);
   applier_->be_careful_at(carried_.careful_at);
+  open_crosswalk();
   if (options_.turn != nullptr) options_.turn->begin(target, prepared_, companions_.copier() != nullptr);
   note_progress();  // a commit whose answer was lost counts
   if (!applier_->replica_role()) {
@@ -91,6 +95,7 @@ void Session::connect() {
 
   source::SlotOptions slot;
   slot.connection = connection_options(config, config.source, "stream", options_.stop);
+  slot.server = prepared_.source;
   slot.slot = config.slot_name();
   if (!prepared_.published.empty()) slot.publications.push_back(config.stream_name());
   if (!prepared_.published_inserts.empty()) slot.publications.push_back(inserts_publication(config));
@@ -111,6 +116,27 @@ void Session::connect() {
   });
 }
 
+// After the applier, which has ended whoever was there before.
+void Session::open_crosswalk() {
+  if (!apply::Crosswalk::needed(prepared_.routes)) return;
+  const auto& config = options_.config;
+  apply::Crosswalk::Options keys;
+  keys.keys = connection_options(config, config.target, "keys", options_.stop);
+  keys.rows = connection_options(config, config.source, "keys", options_.stop);
+  keys.stream = config.stream_name();
+  keys.signature = cat("apply ", config::reversed(config).stream_name());
+  crosswalk_ = std::make_unique<apply::Crosswalk>(std::move(keys), prepared_.routes);
+}
+
+void Session::tend_keys() {
+  if (crosswalk_ && !listening()) crosswalk_->tend(applier_->position(), applied());
+}
+
+void Session::acknowledge(Lsn position) {
+  const Lsn to = crosswalk_ ? std::min(position, crosswalk_->owed()) : position;
+  if (to >= source_->acknowledged()) source_->acknowledge(to);
+}
+
 // --until-caught-up is the end of WAL as it is when streaming begins, or when the last old row was copied.
 void Session::find_end() {
   if (!carried_.until.caught_up || carried_.until.lsn || companions_.copying()) return;
@@ -122,6 +148,7 @@ void Session::loop() {
   if (ends_at(carried_.until, applier_->reached())) return;
   while (!options_.stop->raised()) {
     tell_listening();
+    if (!applier_->gathering() && !applier_->in_transaction() && wanted_between()) flush();
     const bool between = !applier_->pending() && !applier_->in_transaction();
     if (between) board_.carry_out(*applier_);
     if (between && !may_go_on()) {
@@ -134,6 +161,7 @@ void Session::loop() {
       housekeeping(false);
       continue;
     }
+    tend_keys();
     // What was gathered is written as soon as nothing more is waiting; a large transaction's beginning can wait.
     const bool write_soon = applier_->pending() && !applier_->in_transaction();
     const auto patience = companions_.active() ? kAwaitedWait : kIdleWait;
@@ -163,6 +191,7 @@ bool Session::take(source::Item item) {
     flush();
     return false;
   }
+  part = brought_up(std::move(part));
   if (options_.metrics != nullptr) {
     options_.metrics
         ->counter("walign_received_bytes_total", "Memory of the changes received, before they are written.")
@@ -172,18 +201,40 @@ bool Session::take(source::Item item) {
   return true;
 }
 
+// Where the stream stops here, it stops just before the first row of the altered table.
+event::TransactionPart Session::brought_up(event::TransactionPart part) {
+  const bool first = part.first();
+  try {
+    return shapes_->bring_up(std::move(part));
+  } catch (const ShapeUnknown&) {
+    if (first) flush();
+    throw;
+  } catch (const Error&) {
+    if (first) flush();
+    throw;
+  }
+}
+
 void Session::gather(event::TransactionPart part) {
   Turn::Heard heard;
   if (options_.turn != nullptr) heard = options_.turn->hear(part);
   if (heard.pass_over) return pass_over(std::move(part), std::move(heard));
   const bool at_once = !heard.extra.empty();
+  if (crosswalk_) {
+    auto its = crosswalk_->fill(part);
+    heard.extra.insert(heard.extra.end(), its.begin(), its.end());
+  }
   if (companions_.active()) {
     take_judged(std::move(part), std::move(heard.extra));
   } else {
     companions_.taken(part, std::nullopt);
     applier_->add(std::move(part), {}, std::move(heard.extra));
   }
-  if (at_once || applier_->full()) flush();
+  if (at_once) {
+    flush();
+  } else if (applier_->full()) {
+    hand_over();
+  }
 }
 
 // ---------------------------------------------------------------------------------------- whose turn it is
@@ -278,15 +329,31 @@ void Session::flush() {
   if (!applier_->pending()) return;
   companions_.before_commit(Lsn());
   applier_->flush();
-  last_flush_ = Steady::now();
   tell_companions(std::nullopt);
+  wrote();
+}
+
+void Session::hand_over() {
+  if (companions_.active() || listening() || crosswalk_) return flush();
+  companions_.before_commit(Lsn());
+  applier_->hand_over();
+  wrote();
+}
+
+bool Session::wanted_between() const {
+  return board_.wanted() || (options_.turn != nullptr && options_.turn->pause() != Turn::Pause::none);
+}
+
+void Session::wrote() {
+  last_flush_ = Steady::now();
   note_progress();
   if (!applier_->in_transaction() && carried_.careful_at.valid() &&
       applier_->reached() > carried_.careful_at) {
     carried_.careful_at = Lsn();
   }
-  if (options_.metrics == nullptr) return;
-  observe_flush(*options_.metrics, applier_->last_flush());
+  const auto flushes = applier_->take_flush_stats();
+  if (options_.metrics == nullptr || flushes.empty()) return;
+  for (const auto& stats : flushes) observe_flush(*options_.metrics, stats);
   const double seconds =
       static_cast<double>(Clock::system().unix_micros() - applier_->last_commit_time_us()) / 1e6;
   if (applier_->last_commit_time_us() == 0) return;
@@ -333,119 +400,6 @@ bool Session::idle() {
 Lsn Session::applied() const {
   const Lsn reached = applier_->reached();
   return applier_->pending() || applier_->in_transaction() ? reached : std::max(reached, progress_);
-}
-
-// ------------------------------------------------------------------------- durable, saved, acknowledged
-
-void Session::store_progress(bool force) {
-  if (applier_->pending() || applier_->in_transaction()) return;
-  ProgressFacts facts;
-  facts.progress = std::max(progress_, applier_->reached());
-  facts.stored = applier_->position();
-  facts.same_server = prepared_.source.system_id == prepared_.target.system_id;
-  facts.our_last_commit = applier_->last_commit_on_target();
-  facts.since_stored = Steady::now() - last_stored_;
-  if (!force && !worth_storing(facts)) return;
-  store(facts.progress);
-  last_stored_ = Steady::now();
-}
-
-void Session::housekeeping(bool force) {
-  last_housekeeping_ = Steady::now();
-  companions_.check();
-  companions_.lag(board_.status().lag_bytes.value_or(0));
-  store_progress(false);
-  // A busy target flushes by itself; a quiet one is made to.
-  applier_->poll_durable(force || last_housekeeping_ - last_flush_ > std::chrono::seconds(1));
-  if (applier_->durable() > saved_) checkpoint();
-  source_->acknowledge(carried_.journal->acknowledgeable(saved_));
-  carried_.journal->trim(saved_);
-  publish();
-  if (last_housekeeping_ - last_watched_ < kCatalogWatch) return;
-  require_still_published(options_.config, prepared_, *source_sql_);
-  last_watched_ = Steady::now();
-}
-
-// Since the stream began, as far as checkpoints tell: after a crash the counts of what was applied since the
-// last one are missing, on both sides of the balance.
-apply::Books Session::books(const mapping::Route& route) const {
-  auto sum = applier_->books()[static_cast<std::size_t>(route.id)];
-  for (const auto& before : before_.books()) {
-    if (before.table() == route.label()) {
-      sum += {before.decoded(), before.applied(), before.filtered(), before.dropped(), before.dead_letters()};
-    }
-  }
-  return sum;
-}
-
-std::uint64_t Session::transactions() const { return before_.transactions() + applier_->transactions(); }
-
-void Session::checkpoint() {
-  const Lsn durable = applier_->durable();
-  WALIGN_CHECK(durable <= applier_->position());
-  v1::Checkpoint record;
-  record.set_durable_lsn(durable.value);
-  record.set_saved_at_us(Clock::system().unix_micros());
-  record.set_commit_time_us(applier_->last_commit_time_us());
-  record.set_epoch(applier_->epoch());
-  record.set_phase("streaming");
-  record.set_transactions(transactions());
-  for (const auto& route : prepared_.routes) {
-    const auto its = books(route);
-    if (!its.balance()) {
-      throw Error(ErrorKind::bug, cat("the books of ", route.label(), " do not balance at ", durable),
-                  "this is a defect in walign; compare the table on both sides, and report it")
-          .at(durable);
-    }
-    auto* entry = record.add_books();
-    entry->set_table(route.label());
-    entry->set_decoded(its.decoded);
-    entry->set_applied(its.applied);
-    entry->set_filtered(its.filtered);
-    entry->set_dropped(its.dropped);
-    entry->set_dead_letters(its.dead_letters);
-  }
-  carried_.journal->sync();
-  store_.put_checkpoint(record);
-  saved_ = durable;
-}
-
-void Session::finish() {
-  // Stopped in the middle of a batch: what is not committed is forgotten, and comes again.
-  if (applier_->in_transaction() || applier_->pending()) {
-    obs::info("stopped in the middle of a transaction: it comes again at the next start");
-  } else {
-    store_progress(true);
-  }
-  applier_->poll_durable(true);
-  if (applier_->durable() > saved_) checkpoint();
-  source_->acknowledge(std::min(carried_.journal->acknowledgeable(saved_), source_->received()));
-  source_->settle();
-  publish();
-  board_.update([](Status& s) { s.connected = false; });
-}
-
-void Session::publish() {
-  const Lsn applied_lsn = applied();
-  board_.update([&](Status& s) {
-    s.received = std::max(source_->received(), applied_lsn);
-    s.applied = applied_lsn;
-    s.durable = applier_->durable();
-    s.acknowledged = source_->acknowledged();
-    s.epoch = applier_->epoch();
-    s.dead_letters = applier_->dead_letters();
-    s.transactions = transactions();
-    s.listening = listening();
-    s.last_commit_time_us = applier_->last_commit_time_us();
-    s.source_system_id = prepared_.source.system_id;
-    s.tables.clear();
-    for (const auto& route : prepared_.routes) {
-      s.tables.push_back(
-          {route.source.to_string(), route.target.to_string(), "streaming", books(route), {}, {}, {}, {}});
-    }
-    s.phase = "streaming";
-    companions_.report(s);
-  });
 }
 
 }  // namespace walign::stream

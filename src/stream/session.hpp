@@ -9,6 +9,8 @@
 #include "companions.hpp"
 #include "journalling.hpp"
 #include "policy.hpp"
+#include "shapes.hpp"
+#include "walign/crosswalk.hpp"
 
 namespace walign::stream {
 
@@ -18,9 +20,11 @@ struct Carried {
   Until until;     // caught_up becomes an LSN once
   Lsn careful_at;  // a transaction to apply row by row
   std::set<pg::Oid> ignored_relations;
-  std::set<pg::Oid> asked_relations;  // the catalogs were read again for these
-  Lsn position;                       // the target's, as the last session found or left it
-  bool made_progress = false;         // the target's position moved since the last failure
+  std::set<pg::Oid> asked_relations;                       // the catalogs were read again for these
+  std::set<std::pair<pg::Oid, std::string>> asked_shapes;  // and for these, by what is strange about them
+  std::optional<ShapeUnknown> shape_asked;                 // the session that begins now is for this one
+  Lsn position;                // the target's, as the last session found or left it
+  bool made_progress = false;  // the target's position moved since the last failure
   std::unique_ptr<Journalling> journal;
 };
 
@@ -33,13 +37,14 @@ class Session {
   Session(const Options& options, state::Store& store, Board& board, Carried& carried, const Interrupt& hard);
 
   // Returns when `until` is reached or `soft` is raised, after everything applied is durable, saved and
-  // acknowledged. Throws Error, BeginAgain, apply::ReadAgain, apply::UnknownRelation.
+  // acknowledged. Throws Error, BeginAgain, ShapeUnknown, apply::ReadAgain, apply::UnknownRelation.
   void run();
 
  private:
   void connect();
   void loop();
   bool take(source::Item item);  // false: the run's end is before it
+  event::TransactionPart brought_up(event::TransactionPart part);
   void gather(event::TransactionPart part);
   // The other direction's turn: nothing of it is written but what the turn says itself.
   void pass_over(event::TransactionPart part, Turn::Heard heard);
@@ -59,10 +64,17 @@ class Session {
   void tell_companions(std::optional<Next> next);
   void store(Lsn progress);
   void flush();
+  // The same, but the next batch is gathered while this one is written, where nobody must know when it is.
+  void hand_over();
+  void wrote();  // something, or something before it
+  [[nodiscard]] bool wanted_between() const;
   bool idle();  // nothing came for a while; false: the run's end is here
   void housekeeping(bool force);
   void checkpoint();
   void store_progress(bool force);
+  void open_crosswalk();
+  void tend_keys();
+  void acknowledge(Lsn position);
   void finish();
   void publish();
   void note_progress();
@@ -79,8 +91,11 @@ class Session {
   const Interrupt& hard_;
 
   Prepared prepared_;
+  std::unique_ptr<Shapes> shapes_;
+  std::vector<pg::Oid> partitions_;  // of the mapped tables, when the session began
   std::unique_ptr<pg::Connection> source_sql_;
   std::unique_ptr<apply::Applier> applier_;
+  std::unique_ptr<apply::Crosswalk> crosswalk_;  // of a way back that gives rows their keys
   std::unique_ptr<source::Source> source_;
   Snapshot gate_;  // made after the newest transaction that was taken was received
   void tell_listening();

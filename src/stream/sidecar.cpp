@@ -13,6 +13,9 @@ namespace {
 constexpr auto kGrace = std::chrono::seconds(10);   // for a batch in flight when asked to stop
 constexpr auto kLasted = std::chrono::seconds(30);  // after this a failure is not one of a row
 constexpr auto kMonitorEvery = std::chrono::seconds(1);
+constexpr double kNotKnown = std::numeric_limits<double>::quiet_NaN();
+constexpr const char* kSafeHelp =
+    "WAL that may still be written before the slot loses what it needs; +Inf without max_slot_wal_keep_size.";
 
 // Once asked to stop, waits for the grace and then raises `hard`. A thread that waits for nothing else: whoever asks
 // a server can be held up by it.
@@ -52,6 +55,9 @@ class Monitor {
   ~Monitor() {
     done_.raise();
     thread_.join();
+    if (options_.metrics == nullptr) return;
+    export_metrics(*options_.metrics, board_.status());  // not connected any more
+    forget(*options_.metrics, board_.status());
   }
   Monitor(const Monitor&) = delete;
   Monitor& operator=(const Monitor&) = delete;
@@ -80,7 +86,9 @@ class Monitor {
     }
     const Lsn lsn = source::current_lsn(*connection_, segment_bytes_);
     const auto r = connection_->query(
-        "SELECT wal_status, pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_lsn(), restart_lsn)::bigint "
+        "SELECT wal_status, pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_lsn(), "
+        "restart_lsn)::bigint, "
+        "safe_wal_size, pg_catalog.current_setting('max_slot_wal_keep_size') <> '-1' "
         "FROM pg_catalog.pg_replication_slots WHERE slot_name = $1",
         {config.slot_name()});
     const std::int64_t now = Clock::system().unix_micros();
@@ -93,7 +101,16 @@ class Monitor {
       s.lag_bytes = lsn > *s.applied ? static_cast<std::int64_t>(lsn.value - s.applied->value) : 0;
       s.lag_seconds = lag_.look(lsn, *s.applied, now);
     });
-    if (options_.metrics != nullptr) export_metrics(*options_.metrics, board_.status());
+    if (options_.metrics == nullptr) return;
+    export_metrics(*options_.metrics, board_.status());
+    set(*options_.metrics, "walign_slot_safe_bytes", kSafeHelp, safe_bytes(r));
+  }
+
+  // What may still be written before WAL that the slot needs is thrown away.
+  static double safe_bytes(const pg::Result& slot) {
+    if (slot.rows() == 0) return kNotKnown;
+    if (!slot.boolean(0, 3)) return std::numeric_limits<double>::infinity();
+    return slot.is_null(0, 2) ? kNotKnown : static_cast<double>(slot.integer(0, 2));
   }
 
   static void set(obs::Metrics& m, const std::string& name, const std::string& help, double value,
@@ -124,23 +141,19 @@ class Monitor {
     set(m, "walign_slot_safe", "1 while the slot has all the WAL it needs.",
         s.slot_wal_status == "reserved" || s.slot_wal_status == "extended" ? 1 : 0);
     set(m, "walign_connected", "1 while streaming.", s.connected ? 1 : 0);
-    for (const char* phase : {"new", "backfilling", "streaming"}) {
-      set(m, "walign_phase", "1 for the phase the migration is in.", s.phase == phase ? 1 : 0,
-          {{"phase", phase}});
-    }
+    set(m, "walign_paused", "1 while apply is held (walign pause apply).", s.paused ? 1 : 0);
+    set(m, "walign_books_balanced", "1 while rows decoded = applied + filtered + dropped + dead letters.",
+        books_balance(s) ? 1 : 0);
     if (s.dead_letters) {
       set(m, "walign_dead_letters", "Changes set aside, now.", static_cast<double>(*s.dead_letters));
     }
-    raise(
-        m.counter("walign_transactions_total", "Source transactions applied.", {{"direction", s.direction}}),
-        static_cast<double>(s.transactions));
+    raise(m.counter("walign_transactions_total", "Source transactions applied."),
+          static_cast<double>(s.transactions));
     for (const auto& table : s.tables) {
       export_copy(m, table);
       const auto count = [&](const char* what, std::uint64_t value) {
         raise(m.counter("walign_rows_total", "Changes of rows, by what became of them.",
-                        {{"table", cat(table.source, " -> ", table.target)},
-                         {"operation", what},
-                         {"direction", s.direction}}),
+                        {{"table", cat(table.source, " -> ", table.target)}, {"operation", what}}),
               static_cast<double>(value));
       };
       count("decoded", table.books.decoded);
@@ -149,6 +162,20 @@ class Monitor {
       count("dropped", table.books.dropped);
       count("dead_letter", table.books.dead_letters);
     }
+  }
+
+  static bool books_balance(const Status& s) {
+    return std::all_of(s.tables.begin(), s.tables.end(),
+                       [](const TableStatus& t) { return t.books.balance(); });
+  }
+
+  // Nobody looks any more: what is only true of a moment is not known. A number that stands still would be believed.
+  static void forget(obs::Metrics& m, const Status& s) {
+    if (s.lag_bytes) set(m, "walign_lag_bytes", "", kNotKnown);
+    if (s.lag_seconds) set(m, "walign_lag_seconds", "", kNotKnown);
+    if (s.slot_retained_bytes) set(m, "walign_slot_retained_bytes", "", kNotKnown);
+    set(m, "walign_slot_safe_bytes", kSafeHelp, kNotKnown);
+    set(m, "walign_slot_safe", "", kNotKnown);
   }
 
   static void export_copy(obs::Metrics& m, const TableStatus& table) {
@@ -252,6 +279,33 @@ struct Sidecar::Impl {
     carried.ignored_relations.insert(relation.oid);
   }
 
+  // First the catalogs are read again: the table may have been altered since, in a way that the mapping covers.
+  void shape_unknown(const ShapeUnknown& shape) {
+    if (carried.asked_shapes.emplace(shape.oid, shape.what).second) {
+      obs::info("a table of the stream was altered: reading the catalogs again",
+                {{"table", shape.name.to_string()}, {"lsn", shape.commit_lsn}, {"what", shape.what}});
+      carried.shape_asked = shape;
+      return;
+    }
+    throw Error(
+        ErrorKind::precondition,
+        cat("table ", shape.name.to_string(), " was altered in a way that cannot be followed: ", shape.what),
+        "the stream has stopped before this row; docs/schema.md, \"The table must be copied again\": take "
+        "the table out of walign.yaml, run, and put it back with existing_rows: adopt")
+        .at(shape.commit_lsn);
+  }
+
+  // What begins now may be refused because of it.
+  Error altered(const Error& error) {
+    if (!carried.shape_asked || remedy(error.kind()) == Remedy::retry) return error;
+    const auto shape = *std::exchange(carried.shape_asked, std::nullopt);
+    return Error(error.kind(),
+                 cat("table ", shape.name.to_string(), " was altered before the row at ", shape.commit_lsn,
+                     ": ", shape.what, "; the mapping does not cover that: ", error.message()),
+                 cat(error.hint(), "; the stream has stopped before that row and goes on from there"))
+        .at(shape.commit_lsn);
+  }
+
   // False: another session shall follow.
   bool one_session() {
     session_began = std::chrono::steady_clock::now();
@@ -259,7 +313,9 @@ struct Sidecar::Impl {
       Session(options, *store, board, carried, hard).run();
       return true;
     } catch (const BeginAgain&) {
-      obs::info("beginning again, with tables to copy");
+      obs::info("beginning again: there are tables to copy, or partitions have come or gone");
+    } catch (const ShapeUnknown& shape) {
+      shape_unknown(shape);
     } catch (const apply::ReadAgain& again) {
       read_again(again);
     } catch (const apply::UnknownRelation& relation) {
@@ -275,7 +331,7 @@ struct Sidecar::Impl {
       try {
         ended = one_session();
       } catch (const Error& error) {
-        after(error);
+        after(altered(error));
       }
     }
     options.stop->throw_if_raised();

@@ -69,6 +69,7 @@ WaysBack ways_back(const config::Config& config, const Prepared& prepared, pg::C
     if (!mapping::any_failed(out.findings) && may_make_temporary(source)) {
       complete(both, out.tables);
       check_statements(both, out.tables);
+      check_drawn_keys(both, out.tables);
       check_sample(both, out.tables);
     }
     check_reactions(both, out.tables, out.findings);
@@ -86,9 +87,9 @@ WaysBack ways_back(const config::Config& config, const Prepared& prepared, pg::C
 }
 
 WaysBack ways_back(const config::Config& config, const Prepared& prepared, const Interrupt* interrupt) {
-  pg::Connection source(connection_options(config, config.source, "prepare", interrupt));
-  pg::Connection target(connection_options(config, config.target, "prepare", interrupt));
-  return ways_back(config, prepared, source, target);
+  return looking(config, interrupt, [&](pg::Connection& source, pg::Connection& target) {
+    return ways_back(config, prepared, source, target);
+  });
 }
 
 }  // namespace walign::stream

@@ -1,7 +1,7 @@
 // Copyright the walign authors. SPDX-License-Identifier: Apache-2.0
 //
-// What preflight asks of a way back, in three parts: both servers, what the source does when rows are written to it,
-// and a sample of rows sent there and back.
+// What preflight asks of a way back, in four parts: both servers, what the source does when rows are written to it,
+// keys that it draws, and a sample of rows sent there and back.
 #pragma once
 
 #include "servers.hpp"
@@ -24,6 +24,8 @@ void check_servers_back(const BothWays& both, const std::vector<mapping::WayBack
 // Triggers and foreign keys of the source's tables that would act on what comes back.
 void check_reactions(const BothWays& both, const std::vector<mapping::WayBack>& ways,
                      mapping::Findings& findings);
+// Of tables whose new rows get a key of the source's: that it can be drawn there, and written here.
+void check_drawn_keys(const BothWays& both, std::vector<mapping::WayBack>& ways);
 // Some of each table's present rows through the mapping, on the target, and back, on the source.
 void check_sample(const BothWays& both, std::vector<mapping::WayBack>& ways);
 

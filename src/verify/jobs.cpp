@@ -68,7 +68,7 @@ std::unique_ptr<Table> Verification::make_table(const Session& session, const ma
 void Verification::restore(Table& table, const std::vector<v1::Verification>& records, bool complete) {
   const auto found = std::find_if(records.begin(), records.end(),
                                   [&](const auto& record) { return record.table() == table.label(); });
-  const std::string mapping = mapping::mapping_hash({*table.plan.route});
+  const std::string mapping = mapping::comparison_hash(*table.plan.route);
   if (found != records.end() && found->mapping() == mapping) {
     table.record = *found;
   } else {

@@ -43,9 +43,12 @@ void Verification::compare_table(std::uint64_t id, Table& table) {
     of(find(id), table).state = "comparing";
   }
   if (!is_complete(table)) {
-    tell(id, table, "skipped");
-    waits_for(id, table, "its old rows are still being copied: it can be verified after that");
-    return;
+    if (loaded_part(id, table)) return;
+    if (!is_complete(table)) {
+      tell(id, table, "skipped");
+      waits_for(id, table, "its old rows are still being copied: it can be verified after that");
+      return;
+    }
   }
   if (!request.key.empty()) return one_key(id, table, request.key);
   bool all = request.all;
@@ -119,19 +122,22 @@ bool Verification::take_range(std::uint64_t id, Table& table, const Found& part,
   return true;
 }
 
+std::optional<Key> Verification::cut_of(const Table& table, const Range& range) {
+  if (table.plan.key.empty()) return std::nullopt;
+  const auto cut = source_->exec(cut_sql(table.plan, range));
+  if (cut.rows() == 0) return std::nullopt;
+  Key key;
+  for (int c = 0; c < cut.columns(); ++c) key.push_back(cut.str(0, c));
+  return key;
+}
+
 bool Verification::pass(std::uint64_t id, Table& table, Comparer& comparer) {
   Range range;
   range.lower = begin_or_resume(table);
   if (!range.lower) comparer.begin_pass();
   for (;;) {
     range.upper.reset();
-    if (!table.plan.key.empty()) {
-      const auto cut = source_->exec(cut_sql(table.plan, range));
-      for (int c = 0; cut.rows() == 1 && c < cut.columns(); ++c) {
-        if (!range.upper) range.upper.emplace();
-        range.upper->push_back(cut.str(0, c));
-      }
-    }
+    range.upper = cut_of(table, range);
     Found part;
     meet(id, table, [&] {
       part = {};
@@ -226,6 +232,9 @@ bool Verification::compare_keys(std::uint64_t id, Table& table, Comparer& compar
 void Verification::changed(std::uint64_t id, Table& table) {
   Comparer comparer(table.plan, *source_, *target_);
   comparer.prepare();
+  constexpr auto kBetweenLooks = std::chrono::milliseconds(50);
+  constexpr int kMostLooks = 3;
+  int again = 0;
   std::uint64_t below = 0;
   Lsn began;
   std::vector<Key> keys;
@@ -242,9 +251,14 @@ void Verification::changed(std::uint64_t id, Table& table) {
       const auto last = keys.begin() + static_cast<std::ptrdiff_t>(std::min(from + kKeysAtOnce, keys.size()));
       if (!compare_keys(id, table, comparer, {first, last})) return whole(id, table);
     }
-    const std::lock_guard lock(mutex_);
+    Lock lock(mutex_);
     keys = table.dirty.some(kKeysAtOnce, below);
-    if (keys.empty()) break;
+    if (!keys.empty()) continue;
+    // A row that is about to be given its key was looked for by it: looked for once more before it is said to differ.
+    keys = known_differences(table.record);
+    if (!table.plan.route->drawn_key || keys.empty() || ++again > kMostLooks) break;
+    lock.unlock();
+    sleep(kBetweenLooks);
   }
   const std::lock_guard lock(mutex_);
   if (table.dirty.whole()) return;

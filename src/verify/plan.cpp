@@ -204,8 +204,12 @@ std::string range_condition(const Plan& plan, Side side, const Range& range) {
     parts.push_back(
         cat(names_of(plan, side), " ", operation(plan.key.front(), symbol), " ", values_of(plan, side, key)));
   };
-  if (range.lower) add(*range.lower, ">=");
-  if (range.upper) add(*range.upper, "<");
+  if (range.lower) add(*range.lower, range.after_lower ? ">" : ">=");
+  if (range.upper) add(*range.upper, range.after_upper ? "<=" : "<");
+  // A row that has not been given its key yet: the other side has it under one that is.
+  if (side == Side::source && plan.route->drawn_key) {
+    parts.push_back(cat(quote_ident(plan.route->drawn_key->target_column), " IS NOT NULL"));
+  }
   return parts.empty() ? "true" : join(parts, " AND ");
 }
 

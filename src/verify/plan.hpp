@@ -17,10 +17,12 @@ struct KeyColumn {
   std::string operators = "pg_catalog";  // the schema of the source type's comparisons
 };
 
-// Keys k with lower <= k < upper; nothing: no bound.
+// Keys k with lower <= k < upper, or, where it says so, lower < k and k <= upper; nothing: no bound.
 struct Range {
   std::optional<Key> lower;
   std::optional<Key> upper;
+  bool after_lower = false;
+  bool after_upper = false;
 };
 
 enum class Way : std::uint8_t {

@@ -1,7 +1,8 @@
 // Copyright the walign authors. SPDX-License-Identifier: Apache-2.0
 //
 // The inside of verify, shared by the files that make it: loop.cpp (what the loop asks and tells), jobs.cpp (requests
-// and reports, what is kept of each table), worker.cpp (the comparisons, one after another).
+// and reports, what is kept of each table), worker.cpp (the comparisons, one after another), passes.cpp and loaded.cpp
+// (what is compared of one table).
 #pragma once
 
 #include <thread>
@@ -36,6 +37,7 @@ pg::ConnectionOptions options_for(const config::Config& config, const std::strin
 
 struct Job {
   std::uint64_t id = 0;
+  bool in_background = false;  // nobody asked for it
   Request request;
   Report report;
 };
@@ -99,6 +101,11 @@ class Verification final : public Verifier {
   void compare_table(std::uint64_t id, Table& table);
   void whole(std::uint64_t id, Table& table);
   bool pass(std::uint64_t id, Table& table, Comparer& comparer);
+  // Where a range has no more room.
+  std::optional<Key> cut_of(const Table& table, const Range& range);
+  bool loaded_part(std::uint64_t id, Table& table);
+  std::optional<Found> compare_loaded(std::uint64_t id, Table& table, Comparer& comparer,
+                                      const stream::KeyRange& chunk);
   std::optional<Key> begin_or_resume(Table& table);
   bool take_range(std::uint64_t id, Table& table, const Found& part, const std::optional<Key>& next);
   bool end_pass(std::uint64_t id, Table& table, std::int64_t broken, std::vector<std::string> notes);

@@ -47,6 +47,7 @@ void Verification::background() {
   if (!any) return;
   Job job;
   job.id = job.report.id = ++last_job_;
+  job.in_background = true;
   trim_jobs();
   jobs_.push_back(std::move(job));
 }
@@ -104,7 +105,7 @@ void Verification::run(std::uint64_t id) {
     const auto done = [&] {
       const std::lock_guard lock(mutex_);
       const auto& state = of(find(id), *table).state;
-      return state == "done" || state == "failed" || state == "skipped";
+      return state == "done" || state == "failed" || state == "skipped" || state == "partial";
     };
     if (!done()) run_table(id, *table);
   }

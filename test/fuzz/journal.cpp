@@ -13,7 +13,8 @@ std::string segment_of(std::string_view bytes) {
   v1::JournalHeader header;
   header.set_segment(1);
   header.set_from_lsn(1);
-  std::string out = cat(state::kJournalSegments.magic, state::encode_block(header, state::kJournalSegments));
+  std::string out =
+      state::segment_magic(state::kJournalSegments) + state::encode_block(header, state::kJournalSegments);
   while (bytes.size() >= 2) {
     const std::size_t size =
         static_cast<unsigned char>(bytes[0]) * 256U + static_cast<unsigned char>(bytes[1]);

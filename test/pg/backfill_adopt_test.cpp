@@ -316,3 +316,50 @@ TEST_CASE("a target that an older walign has begun, without a record of what is 
   CHECK(dual.equal());
   CHECK(run.status().phase == "streaming");
 }
+
+TEST_CASE("a large table that can only be compared as one chunk is refused, and what the remedy says works") {
+  Migration m;
+  m.both("CREATE TABLE t (id int PRIMARY KEY, u int, v text)");
+  m.target.exec("CREATE UNIQUE INDEX t_u ON t (u)");
+  m.source.exec("INSERT INTO t SELECT i, i, repeat('x', 100) FROM generate_series(1, 5000) i; ANALYZE t");
+  m.target.exec("INSERT INTO t VALUES (1, 5000, 'mine'), (9999, 1, 'mine')");
+  m.tables = "  - public.t\n";
+  m.more = "backfill: { chunk_bytes: 16KiB }\nexisting_rows: adopt\n";
+  {
+    CHECK(has(finding(m, "public.t"), "too large for that"));
+    Copying run(m);
+    const auto error = run.wait();
+    REQUIRE(error);
+    CHECK(error->kind() == ErrorKind::precondition);
+    CHECK(has(error->describe(), "16 times backfill: { chunk_bytes }"));
+  }
+  CHECK(m.target.scalar("SELECT string_agg(v, ' ') FROM t") == "mine mine");
+  SECTION("without the index") { m.target.exec("DROP INDEX t_u"); }
+  SECTION("with larger chunks") { m.more = "backfill: { chunk_bytes: 1MiB }\nexisting_rows: adopt\n"; }
+  Copying run(m);
+  run.wait_until_copied();
+  run.catch_up(m.source);
+  CHECK(m.equal("t"));
+}
+
+TEST_CASE(
+    "a large table whose key the target need not sort alike is refused as one chunk when its copy begins") {
+  Migration m;
+  m.both("CREATE TABLE t (id text COLLATE \"en-x-icu\" PRIMARY KEY, v text)");
+  m.source.exec("INSERT INTO t SELECT i, repeat('x', 100) FROM generate_series(1, 5000) i; ANALYZE t");
+  m.target.exec("INSERT INTO t VALUES ('1', 'mine')");
+  m.tables = "  - public.t\n";
+  m.more = "backfill: { chunk_bytes: 16KiB }\nexisting_rows: adopt\n";
+  {
+    Copying run(m);
+    const auto error = run.wait();
+    REQUIRE(error);
+    CHECK(error->kind() == ErrorKind::precondition);
+    CHECK(has(error->message(), "as one chunk"));
+  }
+  CHECK(m.target.scalar<int>("SELECT count(*)::int FROM walign.copy") == 0);  // so that emptying it is enough
+  m.target.exec("TRUNCATE t");
+  Copying run(m);
+  run.wait_until_copied();
+  CHECK(m.equal("t"));
+}

@@ -99,8 +99,11 @@ TEST_CASE("killed in the middle of a copy, ten times") {
   }
   Process walign(files.command({"run"}));
   REQUIRE(walign.wait_for_output("streaming"));
-  CHECK(eventually([&] { return many.m.target.scalar<bool>("SELECT bool_and(complete) FROM walign.copy"); },
-                   60s));
+  CHECK(eventually(
+      [&] {
+        return many.m.target.scalar<bool>("SELECT coalesce(bool_and(complete), false) FROM walign.copy");
+      },
+      60s));
   writer.reset();
   walign.signal(SIGTERM);
   CHECK(walign.wait() == 130);
@@ -250,9 +253,13 @@ TEST_CASE("settings of database and role that change the text of values change n
 TEST_CASE(
     "no snapshot of walign's on the source is older than a few chunks, and none lives long on the target") {
   ManyChunks many;
-  const bool other_unique = GENERATE(false, true);
-  CAPTURE(other_unique);
-  if (other_unique) many.m.both("ALTER TABLE t ADD u serial UNIQUE");
+  const std::string kind = GENERATE("plain", "other unique", "adopted");
+  CAPTURE(kind);
+  if (kind == "other unique") many.m.both("ALTER TABLE t ADD u serial UNIQUE");
+  if (kind == "adopted") {
+    many.m.target.exec("INSERT INTO t SELECT i, 'v' || i % 15000 FROM generate_series(1, 22000) i");
+    many.m.more += "existing_rows: adopt\n";
+  }
   auto writer = writer_for(many.m);
   // On each side: the oldest snapshot of walign's, in transactions, against all that there were meanwhile.
   struct Side {
@@ -292,4 +299,25 @@ TEST_CASE(
   }
   writer.reset();
   many.end(run);
+}
+
+TEST_CASE("the age of the oldest snapshot on the source is a metric") {
+  Migration m;
+  m.both("CREATE TABLE t (id int PRIMARY KEY)");
+  m.source.exec("INSERT INTO t SELECT generate_series(1, 100)");
+  m.tables = "  - public.t\n";
+  Copying run(m, Copy::paused);
+  run.wait_until_streaming();
+  const auto age = [&] {
+    return run.metrics
+        .gauge("walign_backfill_snapshot_age_seconds",
+               "Age of the oldest snapshot of the source that the copy of old rows holds; 0: none.")
+        .value();
+  };
+  m.target.exec("BEGIN; LOCK TABLE t IN ACCESS EXCLUSIVE MODE");  // a chunk is read, and cannot be written
+  run.resume();
+  CHECK(eventually([&] { return age() > 0.1; }));
+  m.target.exec("COMMIT");
+  run.wait_until_copied();
+  CHECK(eventually([&] { return age() == 0; }));
 }

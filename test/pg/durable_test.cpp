@@ -11,12 +11,13 @@ TEST_CASE("a start does not take a position for durable that the target has not 
   Sql from = source.create_database("app");
   Sql to = target.create_database("app");
   for (Sql* db : {&from, &to}) db->exec("CREATE TABLE t (id int PRIMARY KEY)");
-  const auto state = std::filesystem::temp_directory_path() / ("walign-durable-" + std::to_string(::getpid()));
+  const auto state =
+      std::filesystem::temp_directory_path() / ("walign-durable-" + std::to_string(::getpid()));
   std::filesystem::remove_all(state);
-  const auto config = config::parse("migration: durable\nsource: " + source.url("app") + "\ntarget: " +
-                                        target.url("app") + "\nstate: " + state.string() +
-                                        "\ntables:\n  - public.t\n",
-                                    "test.yaml", [](const std::string&) { return std::nullopt; });
+  const auto config =
+      config::parse("migration: durable\nsource: " + source.url("app") + "\ntarget: " + target.url("app") +
+                        "\nstate: " + state.string() + "\ntables:\n  - public.t\n",
+                    "test.yaml", [](const std::string&) { return std::nullopt; });
   const auto store = state::Store::open(config.state, config.migration);
   const auto start = [&] {
     pg::ConnectionOptions options;
@@ -31,7 +32,8 @@ TEST_CASE("a start does not take a position for durable that the target has not 
   // As a batch leaves it: visible, and not flushed for another ten seconds.
   from.exec("INSERT INTO t VALUES (1)");
   to.exec("SET synchronous_commit = off");
-  to.exec("UPDATE walign.stream SET position = '" + from.scalar("SELECT pg_current_wal_insert_lsn()::text") + "'");
+  to.exec("UPDATE walign.stream SET position = '" + from.scalar("SELECT pg_current_wal_insert_lsn()::text") +
+          "'");
   v1::Identity forgotten;  // as after a crash between two writes: the directory knows less than the target
   forgotten = *store->identity();
   forgotten.set_mapping_hash("another");

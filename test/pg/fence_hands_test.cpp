@@ -255,7 +255,7 @@ TEST_CASE("an attempt that is slower than its lease loses to the first writer, a
   };
   CHECK(pair.run(hands, Verb::cutover).outcome == Result::Outcome::backed_out);
   CHECK(pair.open_side() == "source");
-  CHECK(pair.target.state() != RowState::open);
+  CHECK(pair.target.state(Side::target) != RowState::open);
   CHECK(pair.source.app.scalar<int>("SELECT count(*) FROM t WHERE id = 700") == 1);
 }
 
@@ -275,7 +275,7 @@ TEST_CASE("a fence that somebody has taken down is found before the seal") {
   hands.after_fence = [&] { pair.source.admin.exec("ALTER TABLE t DISABLE TRIGGER ALL"); };
   const auto result = pair.run(hands, Verb::cutover);
   CHECK(result.outcome == Result::Outcome::backed_out);
-  CHECK(pair.target.state() != RowState::open);
+  CHECK(pair.target.state(Side::target) != RowState::open);
 }
 
 TEST_CASE("an older instance that wakes up finds itself displaced and opens nothing") {

@@ -50,14 +50,14 @@ TEST_CASE("a taker opens only when the stream is at or past the fence, and then 
     Opening careless(*bed.giver, bed.id, bed.row, "walign_m", Millis(500));
     CHECK_FALSE(careless.open().done);
   }
-  CHECK(bed.state() == RowState::closed);
+  CHECK(bed.state(Side::target) == RowState::closed);
   bed.stream_at("0/300");
   {
     Opening let_go(*bed.giver, bed.id, bed.row, "walign_m", Millis(500));
     CHECK_FALSE(let_go.refusal().has_value());
     CHECK(outcome(bed.app, "INSERT INTO t VALUES (100, 'early')") == "25006");
   }
-  CHECK(bed.state() == RowState::closed);
+  CHECK(bed.state(Side::target) == RowState::closed);
   bed.admin.exec("SELECT pg_create_logical_replication_slot('openings', 'test_decoding')");
   {
     Opening opening(*bed.giver, bed.id, bed.row, "walign_m", Millis(500));
@@ -99,7 +99,7 @@ TEST_CASE("an opening finds out when the taker's row is another's, or is held") 
     Opening careless(*bed.giver, bed.id, bed.row, "walign_m", Millis(100));
     CHECK_FALSE(careless.open().done);
   }
-  CHECK(bed.state() == RowState::aborted);
+  CHECK(bed.state(Side::target) == RowState::aborted);
   // The next attempt begins without the last one's fence LSN.
   const auto raised = compare_and_set(other, bed.id, {1, RowState::aborted, 7, {}, {}},
                                       {2, RowState::closed, 8, {}}, Millis(50));

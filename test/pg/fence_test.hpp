@@ -111,7 +111,9 @@ class FenceBed {
     const auto row = read_row(*giver, id);
     return compare_and_set(*giver, id, *row, {row->epoch, state, 7, lease}, Millis(1000));
   }
-  [[nodiscard]] RowState state() const { return read_row(*giver, id)->state; }
+  [[nodiscard]] RowState state(Side side = Side::source) const {
+    return read_row(*giver, {id.migration, side}).value().state;
+  }
 
  private:
   static Sql made(Server& server, const std::string& name) {

@@ -105,7 +105,7 @@ TEST_CASE("a stopped server refuses connections and its port stays free for it")
 TEST_CASE("connections can be cut and settings changed while the server runs") {
   Server server;
   Sql db = server.connect();
-  CHECK(server.cut_connections() == 1);
+  CHECK(server.cut_connections() >= 1);  // the one that asked whether the server is up may be there still
   CHECK(eventually([&] { return !db.alive(); }));
   server.set("max_slot_wal_keep_size", "77MB");
   CHECK(eventually([&] { return server.connect().scalar("SHOW max_slot_wal_keep_size") == "77MB"; }));

@@ -4,6 +4,7 @@
 
 #include "pg/backup.hpp"
 #include "support/catch.hpp"
+#include "support/frames.hpp"
 #include "support/load.hpp"
 #include "support/migration_files.hpp"
 #include "support/temporary_directory.hpp"
@@ -104,6 +105,10 @@ TEST_CASE("a target restored from a backup taken during the run is caught up fro
   walign.write(50);
   Backup backup(walign.target);
   walign.write(50);
+  const auto status = walign({"status", "--json"});
+  CHECK(has(status.out, "\"to_lsn\": \"0/"));
+  CHECK_FALSE(has(status.out, "\"age_seconds\": null"));
+  CHECK(has(walign({"status"}).out, "journal       from 0/"));
   running->signal(SIGTERM);
   running->wait();
   walign.catch_up();
@@ -289,4 +294,27 @@ TEST_CASE("the journal and a capture are replayed: to nothing, and once to a tar
   const auto from_journal = run(into.command({"replay", "journal", "--to", "target"}), {}, 60s);
   CHECK(from_journal.code == 3);  // that migration has none
   CHECK(walign({"replay", directory / "none", "--to", "null"}).code == 3);
+}
+
+TEST_CASE("values in binary form, which only another program records, are printed and not applied") {
+  Operator walign;
+  TemporaryDirectory directory;
+  const std::string capture = directory / "capture";
+  {
+    walign::v1::CaptureHeader origin;
+    origin.set_protocol_version(1);
+    const auto writer = walign::state::CaptureWriter::open(
+        capture, origin, walign::Lsn(1), walign::state::kCaptureSegmentBytes, [](const std::string&) {});
+    for (auto& recorded : frames::read("pg15-v1-binary")) {
+      walign::v1::CaptureFrame frame;
+      frame.set_payload(std::move(recorded.payload));
+      writer->add(std::move(frame));
+    }
+    writer->sync();
+  }
+  CHECK(has(walign({"events", capture}).out, R"("new":{"id":{"hex":"00000001"})"));
+  const auto refused = walign({"replay", capture, "--to", "target"});
+  CHECK(refused.code == 3);
+  CHECK(has(refused.err, "binary form"));
+  CHECK(has(refused.err, "capture again with `walign capture`"));
 }

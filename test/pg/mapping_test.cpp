@@ -338,8 +338,9 @@ TEST_CASE("an expression sees what was written before it, through views and func
 TEST_CASE("a key of an extension's type is compared by its own operator") {
   Migration m;
   for (Sql* db : {&m.source, &m.target}) {
-    db->exec("CREATE SCHEMA ext; CREATE EXTENSION citext SCHEMA ext; "
-             "CREATE TABLE t (k ext.citext PRIMARY KEY, v int)");
+    db->exec(
+        "CREATE SCHEMA ext; CREATE EXTENSION citext SCHEMA ext; "
+        "CREATE TABLE t (k ext.citext PRIMARY KEY, v int)");
   }
   m.tables = "  - public.t\n";
   Run run(m);

@@ -83,7 +83,7 @@ struct Operator {
   MigrationFiles files{"shop", source.conninfo("app") + " user=mover", target.url("app"), kRules,
                        "http: " + http() +
                            "\nschema_change: add_columns\n"
-                           "backfill: { chunk_rows: 100, max_rows_per_second: 2000 }\n"};
+                           "backfill: { chunk_rows: 100, max_rows_per_second: 500 }\n"};
 };
 
 void check_before(Operator& walign) {
@@ -198,7 +198,7 @@ void check_while_copying(Operator& walign, const Process& sidecar) {
   CHECK(has(walign.get("/healthz").out, "200"));
   CHECK(eventually([&] {
     return has(walign.get("/metrics").out,
-               "walign_backfill_rows{table=\"public.users -> public.users_async\"}");
+               "walign_backfill_rows{direction=\"forward\",table=\"public.users -> public.users_async\"}");
   }));
   CHECK(Json::parse(walign.get("/v1/status").out.substr(4)).at("phase") == "backfilling");
   check_paused(walign);

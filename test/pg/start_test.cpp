@@ -2,37 +2,13 @@
 // nothing behind on either server.
 #include "pg/start_test.hpp"
 
-#include <unistd.h>
-
-#include <fstream>
-#include <sstream>
-
+#include "pg/standby.hpp"
 #include "support/proxy.hpp"
 
 using namespace walign;
 using namespace walign::test;
 
 namespace fs = std::filesystem;
-
-namespace {
-
-// A server made by pg_basebackup of another one, following it.
-void make_standby(Server& standby, const Server& primary) {
-  const auto data = standby.data_directory();
-  std::ifstream file(data / "postgresql.conf");
-  std::ostringstream settings;
-  settings << file.rdbuf();
-  fs::remove_all(data);
-  const std::string user = geteuid() == 0 ? "postgres" : "";
-  const auto done = test::run(
-      {Server::program("pg_basebackup"), "-R", "-c", "fast", "-D", data.string(), "-d", primary.conninfo()},
-      {.directory = standby.directory().string(), .user = user}, 60s);
-  if (done.code != 0) throw std::runtime_error(done.err);
-  std::ofstream(data / "postgresql.conf", std::ios::trunc) << settings.str();
-  standby.start();
-}
-
-}  // namespace
 
 TEST_CASE("a wrong password, an unknown role and an unknown database are refused, and no password is shown") {
   OneTable one;
@@ -126,40 +102,17 @@ TEST_CASE("a target table without the key is refused") {
 TEST_CASE("a standby is refused on either side") {
   OneTable one;
   Own own({.name = "primary"});
-  Server standby({.name = "standby", .start = false});
-  make_standby(standby, own.server);
+  Standby standby(own.server);
   SECTION("as the source") {
-    one.m.source_url = standby.url("app");
+    one.m.source_url = standby.server.url("app");
     refused(one.m, ErrorKind::precondition, "the source is a standby", "primary's address");
     CHECK(nothing_left(own.sql, one.m.target));
   }
   SECTION("as the target") {
-    one.m.target_url = standby.url("app");
+    one.m.target_url = standby.server.url("app");
     refused(one.m, ErrorKind::precondition, "the target is a standby", "primary's address");
     CHECK(nothing_left(one.m.source, own.sql));
   }
-}
-
-TEST_CASE("a promoted standby of the source is another timeline and refused") {
-  OneTable one;
-  Own own({.name = "primary"});
-  one.m.source_url = own.url("postgres");
-  {
-    Run run(one.m);
-    run.wait_until_streaming();
-    own.sql.exec("INSERT INTO t VALUES (1, 'a')");
-    run.catch_up(own.sql);
-    run.stop();
-  }
-  Server standby({.name = "standby", .start = false});
-  make_standby(standby, own.server);
-  own.server.stop();
-  Sql promoted = standby.connect("app");
-  promoted.exec("SELECT pg_promote()");
-  one.m.source_url = standby.url("app");
-  refused(one.m, ErrorKind::precondition, "timeline", "walign remove");
-  promoted.exec("SELECT pg_create_logical_replication_slot('" + one.m.stream() + "', 'pgoutput')");
-  refused(one.m, ErrorKind::precondition, "timeline", "walign remove");
 }
 
 TEST_CASE("another cluster at the source's address is refused") {

@@ -126,7 +126,8 @@ TEST_CASE("what another one has half made at its start is waited for, not judged
   other.exec("SELECT pg_advisory_lock(hashtext('walign start'), hashtext('" + m.stream() + "'))");
   m.source.exec("CREATE PUBLICATION " + m.stream());  // its table comes next
   Run run(m);
-  REQUIRE(eventually([&] { return run.done() || has(run.status().last_error, "another walign is starting"); }));
+  REQUIRE(
+      eventually([&] { return run.done() || has(run.status().last_error, "another walign is starting"); }));
   CHECK_FALSE(run.done());
   m.source.exec("DROP PUBLICATION " + m.stream());
   other.exec("SELECT pg_advisory_unlock_all()");

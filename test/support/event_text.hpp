@@ -22,7 +22,7 @@ inline void append_hex(std::string& out, char byte) {
   out += digits[value & 15U];
 }
 
-inline std::string quoted(std::string_view text, char quote) {
+inline std::string in_quotes(std::string_view text, char quote) {
   std::string out(1, quote);
   for (const char c : text) {
     if (c == quote || c == '\\') {
@@ -49,7 +49,7 @@ inline std::string hex(std::string_view bytes) {
 // A name as it is, or in double quotes where it has anything but letters, digits and underscores.
 inline std::string name(const std::string& text) {
   for (const char c : text) {
-    if ((c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '_') return quoted(text, '"');
+    if ((c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '_') return in_quotes(text, '"');
   }
   return text.empty() ? "\"\"" : text;
 }
@@ -63,7 +63,7 @@ inline std::string value(const event::Value& one) {
     case event::State::null: return "NULL";
     case event::State::unchanged_toast: return "unchanged";
     case event::State::not_sent: return "not-sent";
-    case event::State::value: return one.binary ? hex(one.bytes) : quoted(one.bytes, '\'');
+    case event::State::value: return one.binary ? hex(one.bytes) : in_quotes(one.bytes, '\'');
   }
   return "?";
 }
@@ -102,7 +102,7 @@ inline std::string truncate(const v1::Truncate& one, const v1::Transaction& tx) 
 inline std::string change(const v1::Change& one, const v1::Transaction& tx) {
   if (one.kind() == v1::Change::TRUNCATE) return truncate(one.truncate(), tx);
   if (one.kind() == v1::Change::MESSAGE) {
-    return cat("MESSAGE ", quoted(one.message().prefix(), '"'), " at ", Lsn(one.message().lsn()), " ",
+    return cat("MESSAGE ", in_quotes(one.message().prefix(), '"'), " at ", Lsn(one.message().lsn()), " ",
                hex(one.message().content()));
   }
   const v1::Relation& relation = tx.relations(static_cast<int>(one.relation()));
@@ -116,8 +116,8 @@ inline std::string change(const v1::Change& one, const v1::Transaction& tx) {
 inline std::string transaction(const v1::Transaction& tx) {
   std::string out = cat("transaction ", tx.xid(), " part ", tx.part(), tx.last() ? " (last)" : "", " commit ",
                         Lsn(tx.commit_lsn()), " end ", Lsn(tx.end_lsn()), " time ", tx.commit_time_us());
-  if (!tx.gid().empty()) out += cat(" gid ", quoted(tx.gid(), '"'));
-  if (!tx.origin().empty()) out += cat(" origin ", quoted(tx.origin(), '"'), " at ", Lsn(tx.origin_lsn()));
+  if (!tx.gid().empty()) out += cat(" gid ", in_quotes(tx.gid(), '"'));
+  if (!tx.origin().empty()) out += cat(" origin ", in_quotes(tx.origin(), '"'), " at ", Lsn(tx.origin_lsn()));
   out += "\n";
   for (int i = 0; i < tx.relations_size(); ++i) {
     out += cat("  relation ", i, " ", relation(tx.relations(i)), "\n");

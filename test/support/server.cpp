@@ -54,6 +54,14 @@ log_line_prefix = '%m [%p] %a '
 restart_after_crash = on
 )";
 
+constexpr const char* kSourceBin = "WALIGN_TEST_SOURCE_BIN";
+constexpr const char* kTargetBin = "WALIGN_TEST_TARGET_BIN";
+
+// Of programs that lie where Debian puts them: .../postgresql/17/bin.
+int version_of(const fs::path& bin) {
+  return static_cast<int>(std::strtol(bin.parent_path().filename().c_str(), nullptr, 10));
+}
+
 std::string server_user() { return geteuid() == 0 ? "postgres" : ""; }
 
 std::string slurp(const fs::path& path) {
@@ -192,7 +200,7 @@ Server::Server(ServerOptions options)
   std::vector<std::string> initdb = {
       "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync", "--no-instructions"};
   initdb.insert(initdb.end(), options_.initdb.begin(), options_.initdb.end());
-  home_->cluster.emplace(data_directory(), program("initdb"), initdb, server_user());
+  home_->cluster.emplace(data_directory(), program_directory() / "initdb", initdb, server_user());
 
   std::ofstream settings(data_directory() / "postgresql.conf", std::ios::app);
   settings << kSettings << "port = " << port() << "\nunix_socket_directories = '" << directory().string()
@@ -236,7 +244,7 @@ void Server::start(Millis timeout) {
 // Returns when it takes connections, or has ended.
 void Server::launch(Millis timeout) {
   postmaster_ = std::make_unique<Process>(
-      std::vector<std::string>{program("postgres"), "-D", data_directory().string()},
+      std::vector<std::string>{program_directory() / "postgres", "-D", data_directory().string()},
       ProcessOptions{
           .directory = directory().string(),
           .user = server_user(),
@@ -313,18 +321,29 @@ fs::path Server::directory() const { return home_->directory; }
 fs::path Server::data_directory() const { return home_->directory / "data"; }
 std::string Server::log() const { return slurp(home_->directory / "log"); }
 
+fs::path Server::program_directory() const {
+  const char* of_side = std::getenv(options_.name.ends_with("target") ? kTargetBin : kSourceBin);
+  return of_side != nullptr ? fs::path(of_side) : bin_directory();
+}
+
 fs::path Server::bin_directory() {
   static const fs::path found = [] {
-    if (const char* given = std::getenv("WALIGN_PG_BIN")) return fs::path(given);
     fs::path best;
     int best_version = 0;
+    const auto consider = [&](const fs::path& bin) {
+      const int version = version_of(bin);
+      if (version <= best_version || !fs::exists(bin / "initdb")) return;
+      best_version = version;
+      best = bin;
+    };
+    for (const char* side : {kSourceBin, kTargetBin}) {
+      if (const char* given = std::getenv(side)) consider(given);
+    }
+    if (!best.empty()) return best;
+    if (const char* given = std::getenv("WALIGN_PG_BIN")) return fs::path(given);
     std::error_code none;
     for (const auto& entry : fs::directory_iterator("/usr/lib/postgresql", none)) {
-      const int version = static_cast<int>(std::strtol(entry.path().filename().c_str(), nullptr, 10));
-      if (version > best_version && fs::exists(entry.path() / "bin" / "initdb")) {
-        best_version = version;
-        best = entry.path() / "bin";
-      }
+      consider(entry.path() / "bin");
     }
     return best;  // empty: PATH
   }();

@@ -17,6 +17,8 @@
 // time come from different ones, so that no two have the same system identifier.
 //
 // The programs are taken from WALIGN_PG_BIN, else from the newest /usr/lib/postgresql/*/bin, else PATH.
+// Where WALIGN_TEST_SOURCE_BIN and WALIGN_TEST_TARGET_BIN name programs (tools/on-versions sets them), servers
+// whose name ends with "target" run from the second, all others from the first.
 #pragma once
 
 #include <filesystem>
@@ -72,7 +74,9 @@ class Server {
   [[nodiscard]] std::filesystem::path data_directory() const;
   [[nodiscard]] std::string log() const;  // the whole server log
 
-  // The directory of initdb, postgres, pgbench, and the path of one of them.
+  // The directory that this server's own programs are in.
+  [[nodiscard]] std::filesystem::path program_directory() const;
+  // The directory of clients' programs (pgbench, pg_basebackup), the newest that there are, and one of them.
   static std::filesystem::path bin_directory();
   static std::string program(const std::string& name) { return (bin_directory() / name).string(); }
 

@@ -64,9 +64,10 @@ class Sides {
     }
     return report.clean();
   }
-  cutover::Result change(cutover::Verb verb, cutover::Extent extent = cutover::Extent::real) {
+  cutover::Result change(cutover::Verb verb, cutover::Extent extent = cutover::Extent::real,
+                         bool accept_loss = false) {
     auto& controller = migration_->controller();
-    controller.ask({verb, extent});
+    controller.ask({verb, extent, accept_loss});
     cutover::Controller::Watch watch;
     do watch = controller.watch(1'000'000, 200ms);
     while (watch.running);

@@ -6,6 +6,7 @@ using namespace walign::cli;
 namespace {
 
 const std::vector<std::vector<std::string>> kCommands = {
+    {"init"},
     {"run"},
     {"preflight"},
     {"plan"},
@@ -135,6 +136,7 @@ TEST_CASE("a configuration that is not there exits 2 with its name, whatever the
   for (auto arguments : kCommands) {
     const auto& last = arguments.back();
     if (last == "checkpoints" || last == "dead-letters" || last == "config" || last == "schema") continue;
+    if (last == "init") continue;  // writes one
     if (last == "pause" || last == "resume") arguments.emplace_back("apply");
     if (arguments.front() == "dead-letters" && last != "list") arguments.emplace_back("1");
     if (arguments.front() == "checkpoints" && last == "show") arguments.emplace_back("0/1");

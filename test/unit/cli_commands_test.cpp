@@ -1,6 +1,8 @@
 // Commands without servers: what they say when there is nothing to talk to, and what the state directory tells.
 #include <nlohmann/json.hpp>
 
+#include "cli/screen.hpp"
+#include "cli/status_text.hpp"
 #include "cli_test.hpp"
 #include "walign/service.hpp"
 #include "walign/state.hpp"
@@ -125,7 +127,10 @@ TEST_CASE(
   CHECK(has(cut_over, "takes writes    the target (epoch 3)\n"));
   CHECK(has(cut_over, "rollback ready  yes, 0.2 s behind\n"));
   CHECK(has(cut_over, "target is at"));
-  CHECK(!has(cut_over, "gate"));
+  CHECK(has(cut_over, "gates           not asked yet (walign rollback --dry-run)\n"));
+  CHECK(has(cut_over, "type            walign finish\n"));
+  CHECK(!has(cut_over, "shut"));
+  CHECK(!has(cut_over, "took  step"));
 
   told.phase = "rolling_back";
   told.sides.rollback_ready = false;
@@ -135,12 +140,61 @@ TEST_CASE(
   told.sides.blockers = {{42, "VACUUM users"}};
   const auto rolling_back = at({"status"}).out;
   CHECK(has(rolling_back, "rollback ready  no: a row was written on the closed side\n"));
+  CHECK(has(rolling_back, "gates           NO-GO: 1 of 2 shut\n"));
   CHECK(has(rolling_back,
             "shut, when the gates were last asked:\n"
             "  lag_bytes is 9 bytes, must be at most 8 bytes\n"
             "    wait until the stream has caught up; walign status says whether it is held or has an error\n"
             "  pid 42: VACUUM users\n"));
   CHECK(has(rolling_back, "         at        took  step\n     1.0 ms      1.0 ms  gate\n"));
+}
+
+TEST_CASE("status --watch has a line each second where stdout is no terminal, and says what to do next") {
+  const Workplace at;
+  leave_state(at);
+  const auto store = nlohmann::json::parse(at({"status", "--json"}).out);
+  CHECK(status_line(store, "no sidecar runs") ==
+        "streaming (forward)  applied -  lag -  slot -  dead letters -  next: No sidecar runs: changes wait "
+        "in the "
+        "source's WAL until it does. (walign run)  no sidecar runs\n");
+}
+
+TEST_CASE(
+    "a status fits a narrow terminal: values go on below, tables have their figures below their names") {
+  stream::Status told;
+  told.migration = "users-async";
+  told.phase = "streaming";
+  told.connected = true;
+  told.slot_name = "walign_users_async";
+  told.slot_wal_status = "extended";
+  told.slot_retained_bytes = 4096;
+  told.sides.gates = {{"oldest_transaction", "20.0 s, pid 4711", "at most 5.0 s", false}};
+  told.tables.push_back(
+      {"public.users", "public.users_async", "backfilling", {11, 7, 2, 1, 1}, 500, 600, 3, 4});
+  told.tables[0].differences = 2;
+  service::Outlook outlook;
+  outlook.slot_is_limited = true;
+  outlook.slot_safe_bytes = 1 << 20;
+  const auto status = Json::parse(service::status_json(told, outlook));
+  for (const std::size_t columns : {40U, 60U, 80U}) {
+    const auto text = status_text(status, "", columns);
+    INFO(text);
+    for (std::size_t at = 0; at < text.size(); at = text.find('\n', at) + 1) {
+      CHECK(text.find('\n', at) - at <= columns);
+    }
+    CHECK(has(text, "public.users -> public.users_async"));
+    CHECK(has(text, "WAL is lost"));
+  }
+  CHECK(has(status_text(status, "", 80), "WAL is lost   when 1.0 MiB more are written\n"));
+  CHECK(has(status_text(status, "", 80), "  state backfilling, copied 500 of about 600, decoded 11,"));
+  CHECK(has(status_text(status, ""), "source        target              state"));
+}
+
+TEST_CASE("a screen is drawn over without a moment in which it is blank, cut to the terminal") {
+  const auto text = drawn("one\ntwo is longer\nthree\nfour\n", {8, 4});
+  CHECK(text == "\x1b[Hone\x1b[K\r\ntwo is l\x1b[K\r\n... 2 mo\x1b[K\r\n\x1b[J");
+  CHECK(!has(text, "\x1b[2J"));
+  CHECK(drawn("\xC3\xA4\xC3\xB6\xC3\xBC\n", {2, 9}) == "\x1b[H\xC3\xA4\xC3\xB6\x1b[K\r\n\x1b[J");
 }
 
 TEST_CASE("status without a sidecar says which server could not be asked who takes writes") {

@@ -142,3 +142,18 @@ TEST_CASE("sessions that cannot be seen are said, and do not shut the gate by th
   CHECK(gate.ok);
   CHECK(gate.value == "0.0 s; the age of 3 sessions is hidden (GRANT pg_read_all_stats)");
 }
+
+TEST_CASE("a proof that took longer than writes may wait shuts a gate, which names what is compared whole") {
+  auto f = good();
+  f.max_pause = Millis(2'000);
+  f.proof_ms = 1'999;
+  CHECK(shut(f).empty());
+  f.compared_whole = {"public.log"};
+  f.proof_ms = 2'300;
+  CHECK(shut(f) == "proof");
+  const auto gate = find(judge({}, f, true), "proof");
+  CHECK(gate.value == "2300 ms; compared whole, without a key: public.log");
+  CHECK(gate.limit == "less than 2000 ms (cutover.max_pause)");
+  f.proof_ms.reset();
+  CHECK(shut(f).empty());  // a dry run before anything was compared; another gate says so
+}

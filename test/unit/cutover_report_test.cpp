@@ -43,7 +43,7 @@ TEST_CASE("a report says what happened, when, and for how long writes stood stil
   r.sequences = {{"public.a", "public.b", {"public.t.id -> public.u.id"}, 10, 1, 1010}};
   r.sequence_notes = {"left alone"};
   r.hooks = {{"switch_hook", {true, 3, false, "bad byte \xFF and \"quotes\"\n", 1.0}}};
-  r.writes = {r.started_us, r.started_us + 345'600, 4, 17};
+  r.writes = {r.started_us, r.started_us + 300'000, r.started_us + 4'400, r.started_us + 350'000, 4, 17};
   const auto doc = json::parse(to_json(r));
   CHECK(doc["direction"] == "reverse");
   CHECK(doc["outcome"] == "cut_over");
@@ -66,7 +66,25 @@ TEST_CASE("a report says what happened, when, and for how long writes stood stil
   CHECK(doc["hooks"][0]["exit_status"] == 3);
   CHECK(doc["hooks"][0]["output"].get<std::string>().find("\"quotes\"\n") != std::string::npos);
   CHECK(doc["writes"]["pause_ms"].get<double>() == 345.6);
+  CHECK(doc["writes"]["fence_ms"].get<double>() == 300);
   CHECK(doc["writes"]["refused"] == 17);
+}
+
+TEST_CASE(
+    "writes were held up from the first refused to the first accepted, as far as anybody met the fence") {
+  Writes w;
+  CHECK(!w.pause_ms().has_value());
+  w.fenced_us = 1'000'000;
+  w.opened_us = 1'200'000;
+  CHECK(w.fence_ms() == 200);
+  CHECK(w.pause_ms() == 200);  // nobody wrote
+  w.stopped_us = 1'050'000;
+  CHECK(w.pause_ms() == 150);  // and has not asked again yet
+  w.accepted_us = 1'220'000;
+  CHECK(w.pause_ms() == 170);
+  CHECK(w.fence_ms() == 200);
+  w.stopped_us = 1'250'000;  // somebody came to the closed side when the other was open: not held up before
+  CHECK(w.pause_ms() == 200);
 }
 
 TEST_CASE("a time is printed in UTC with its microseconds") {

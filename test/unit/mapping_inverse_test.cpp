@@ -245,11 +245,19 @@ TEST_CASE("a new row of the target must have a key on the source") {
   w.tables = "  - {from: public.t, key: [legacy], columns: {legacy: id}, reverse_key: \"nextval('s')\"}\n";
   const auto drawn = way();
   REQUIRE(drawn.route);
-  REQUIRE(drawn.drawn_key);
-  CHECK(drawn.drawn_key->sql == "nextval('s')");
-  CHECK(drawn.drawn_key->source_column == "id");
-  CHECK(drawn.drawn_key->target_column == "legacy");
-  CHECK(drawn.drawn_key->row_key == std::vector<std::string>{"pk"});
+  REQUIRE(drawn.route->drawn_key);
+  const auto& key = *drawn.route->drawn_key;
+  CHECK(key.sql == "nextval('s')");
+  CHECK(key.source_column == "id");
+  CHECK(key.target_column == "legacy");
+  REQUIRE(key.row_key.size() == 1);
+  CHECK(key.row_key[0].name == "pk");
+  target.columns[1].not_null = true;
+  CHECK(has(refused(way()), "legacy is NOT NULL"));
+  target.columns[1].not_null = false;
+  target.indexes[0].immediate = false;
+  CHECK(has(refused(way()), "no primary key beside it"));
+  target.indexes[0].immediate = true;
   target.indexes.erase(target.indexes.begin());
   CHECK(has(refused(way()), "no primary key beside it"));
   w.tables = "  - {from: public.t, key: [legacy], columns: {legacy: id}, one_way: true}\n";
@@ -299,6 +307,35 @@ TEST_CASE("several sources to one target are told apart by target_where or by co
   // A target of its own needs none: rows made there come back, whatever their constant.
   w.tables = "  - {from: public.cats, to: public.animals, columns: {kind: {constant: cat}}}\n";
   CHECK_FALSE(invert(w).route().filter);
+}
+
+TEST_CASE("a key that belongs to another source is not looked for among the rows of this one") {
+  World w;
+  w.source_table(table("public.cats", {"id int4 key", "name text"}));
+  w.source_table(table("public.dogs", {"id int4 key", "name text"}));
+  w.target_table(table("public.animals", {"id text key", "name text"}));
+  const std::string rule =
+      "target_where: \"starts_with(id, 'X')\", columns: {id: {sql: \"'X' || src.id\", reverse: \"substr(id, "
+      "2)::int\"}}";
+  std::string dogs = rule;
+  for (auto at = dogs.find('X'); at != std::string::npos; at = dogs.find('X', at)) dogs[at] = 'Y';
+  w.tables = "  - {from: public.cats, to: public.animals, " + rule +
+             "}\n  - {from: public.dogs, to: public.animals, " + dogs + "}\n";
+  const auto inverted = invert(w);
+  const auto asked = [&](std::size_t i, const std::vector<std::string>& key) {
+    return mapping::compare_sql(inverted.route(i), key, 10).ask;
+  };
+  CHECK(has(asked(0, {"id"}), "AS src WHERE (starts_with(id, 'X')) IS TRUE"));
+  CHECK(has(asked(1, {"id"}), "AS src WHERE (starts_with(id, 'Y')) IS TRUE"));
+  // Where the key does not tell, a row may have been of this source before.
+  w.target_table(full(table("public.animals", {"id text key", "kind text", "name text"})));
+  for (auto at = w.tables.find("starts_with(id"); at != std::string::npos;
+       at = w.tables.find("starts_with(id"))
+    w.tables.replace(at, 14, "starts_with(kind");
+  for (auto at = w.tables.find("columns: {id"); at != std::string::npos;
+       at = w.tables.find("columns: {id", at + 1))
+    w.tables.insert(at + 10, "kind: {constant: k}, ");
+  CHECK_FALSE(has(mapping::compare_sql(invert(w).route(0), {"id"}, 10).ask, "WHERE"));
 }
 
 TEST_CASE("one source to several targets comes back from one of them") {

@@ -75,13 +75,18 @@ TEST_CASE("what is asked for survives its way as JSON") {
   }
   CHECK(change_request_json({Verb::rollback, Extent::dry_run}) ==
         R"({"verb":"rollback","extent":"dry_run"})");
+  const Request accepted{Verb::rollback, Extent::real, true};
+  CHECK(change_request(change_request_json(accepted)) == accepted);
+  auto watch = ended_watch();
+  watch.request = accepted;
+  CHECK(watch_of(watch_json(watch)).request == accepted);
   CHECK(change_request("{}") == Request{Verb::cutover, Extent::real});
 }
 
 TEST_CASE("what is no request to change sides is refused") {
-  for (const char* text :
-       {"", "[]", "{", "null", R"({"verb": "cut"})", R"({"verb": 1})", R"({"extent": "full"})",
-        R"({"verbs": "cutover"})", R"({"extent": null})", R"({"verb": "real"})"}) {
+  for (const char* text : {"", "[]", "{", "null", R"({"verb": "cut"})", R"({"verb": 1})",
+                           R"({"extent": "full"})", R"({"verbs": "cutover"})", R"({"extent": null})",
+                           R"({"verb": "real"})", R"({"verb": "rollback", "accept_loss": "yes"})"}) {
     INFO(text);
     const auto error = refusal([&] { (void)change_request(text); });
     CHECK(error.kind() == ErrorKind::usage);

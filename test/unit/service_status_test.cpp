@@ -8,6 +8,10 @@ TEST_CASE("a status of which nothing is known yet has every field, null where it
   "migration": "",
   "phase": "new",
   "direction": "forward",
+  "next": {
+    "text": "Connecting: wait.",
+    "command": null
+  },
   "source": {
     "lsn": null,
     "system_id": null
@@ -23,13 +27,18 @@ TEST_CASE("a status of which nothing is known yet has every field, null where it
   "slot": {
     "name": null,
     "retained_bytes": null,
-    "wal_status": null
+    "wal_status": null,
+    "limited": null,
+    "safe_bytes": null,
+    "wal_bytes_per_second": null,
+    "seconds_left": null
   },
   "tables": [],
   "writes": {
     "source": null,
     "target": null,
-    "lease_until": null
+    "lease_until": null,
+    "who": null
   },
   "epoch": null,
   "rollback": {
@@ -38,25 +47,37 @@ TEST_CASE("a status of which nothing is known yet has every field, null where it
     "lag_seconds": null
   },
   "gates": [],
+  "gates_asked_at": null,
   "blockers": [],
   "dead_letters": null,
   "journal": {
     "from_lsn": null,
     "to_lsn": null,
-    "bytes": null
+    "bytes": null,
+    "age_seconds": null
   },
   "cutover": {
     "lsn": null,
     "refused_ms": null,
-    "steps": []
+    "steps": [],
+    "running": false,
+    "verb": null,
+    "extent": null,
+    "outcome": null,
+    "message": null,
+    "hint": null
   },
   "running": true,
   "transactions": 0,
+  "rows_per_second": null,
   "connected": false,
   "listening": false,
   "paused": false,
+  "backfill_paused": false,
   "last_error": null,
-  "started_at": null
+  "started_at": null,
+  "stable_since": null,
+  "now": null
 }
 )");
 }
@@ -66,6 +87,10 @@ TEST_CASE("a status of which all is known says it, positions as PostgreSQL write
   "migration": "users-async",
   "phase": "streaming",
   "direction": "forward",
+  "next": {
+    "text": "Rows could not be applied: look at each, then retry or discard it.",
+    "command": "walign dead-letters list"
+  },
   "source": {
     "lsn": "0/1A0",
     "system_id": "7001"
@@ -81,7 +106,11 @@ TEST_CASE("a status of which all is known says it, positions as PostgreSQL write
   "slot": {
     "name": "walign_users_async",
     "retained_bytes": 4096,
-    "wal_status": "reserved"
+    "wal_status": "reserved",
+    "limited": null,
+    "safe_bytes": null,
+    "wal_bytes_per_second": null,
+    "seconds_left": null
   },
   "tables": [
     {
@@ -92,6 +121,8 @@ TEST_CASE("a status of which all is known says it, positions as PostgreSQL write
       "rows_estimated": 600,
       "chunks_done": 3,
       "chunks": 4,
+      "rows_per_second": null,
+      "seconds_left": null,
       "verified_at_lsn": "0/150",
       "differences": 2,
       "dirty_keys": 9,
@@ -107,7 +138,8 @@ TEST_CASE("a status of which all is known says it, positions as PostgreSQL write
   "writes": {
     "source": null,
     "target": null,
-    "lease_until": null
+    "lease_until": null,
+    "who": null
   },
   "epoch": 3,
   "rollback": {
@@ -116,25 +148,37 @@ TEST_CASE("a status of which all is known says it, positions as PostgreSQL write
     "lag_seconds": null
   },
   "gates": [],
+  "gates_asked_at": null,
   "blockers": [],
   "dead_letters": 1,
   "journal": {
-    "from_lsn": null,
-    "to_lsn": null,
-    "bytes": null
+    "from_lsn": "0/100",
+    "to_lsn": "0/190",
+    "bytes": 8192,
+    "age_seconds": 7200.5
   },
   "cutover": {
     "lsn": null,
     "refused_ms": null,
-    "steps": []
+    "steps": [],
+    "running": false,
+    "verb": null,
+    "extent": null,
+    "outcome": null,
+    "message": null,
+    "hint": null
   },
   "running": true,
   "transactions": 5,
+  "rows_per_second": null,
   "connected": true,
   "listening": false,
   "paused": false,
+  "backfill_paused": false,
   "last_error": null,
-  "started_at": "2023-11-14T22:13:20.000001Z"
+  "started_at": "2023-11-14T22:13:20.000001Z",
+  "stable_since": null,
+  "now": null
 }
 )");
 }
@@ -202,11 +246,14 @@ TEST_CASE("a status tells who takes writes, the gates, who keeps them shut, and 
   sides.steps = {{"gate", "done", 3.5, 2.5}};
   sides.lsn = Lsn(0x30);
   sides.refused_ms = 84.5;
-  const auto json = status_json(status);
+  Outlook outlook;
+  outlook.gates_asked_at_us = 1'700'000'001'000'000;
+  const auto json = status_json(status, outlook);
   for (const char* part : {R"("writes": {
     "source": "FENCED",
     "target": "CLOSED",
-    "lease_until": "2023-11-14T22:13:30.000000Z"
+    "lease_until": "2023-11-14T22:13:30.000000Z",
+    "who": "nobody: source FENCED, target CLOSED; the source takes them again from 2023-11-14T22:13:30.000000Z on"
   },
   "epoch": 7,
   "rollback": {
@@ -219,9 +266,11 @@ TEST_CASE("a status tells who takes writes, the gates, who keeps them shut, and 
       "name": "lag_bytes",
       "value": "9 bytes",
       "limit": "at most 8 bytes",
-      "ok": false
+      "ok": false,
+      "remedy": "wait until the stream has caught up; walign status says whether it is held or has an error"
     }
   ],
+  "gates_asked_at": "2023-11-14T22:13:21.000000Z",
   "blockers": [
     {
       "pid": 42,
@@ -239,7 +288,13 @@ TEST_CASE("a status tells who takes writes, the gates, who keeps them shut, and 
         "at_ms": 3.5,
         "took_ms": 2.5
       }
-    ]
+    ],
+    "running": false,
+    "verb": null,
+    "extent": null,
+    "outcome": null,
+    "message": null,
+    "hint": null
   },
 )"}) {
     INFO(json);

@@ -45,6 +45,7 @@ inline stream::Status streaming_status() {
   status.tables[0].dirty_keys = 9;
   status.sides.epoch = 3;
   status.dead_letters = 1;
+  status.journal = {Lsn(0x100), Lsn(0x190), 8192, 7200.5};
   status.transactions = 5;
   status.connected = true;
   status.started_at_us = 1'700'000'000'000'001;

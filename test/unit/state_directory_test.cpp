@@ -111,3 +111,24 @@ TEST_CASE("one process cannot open a directory twice") {
   store->put_phase("streaming");
   CHECK(store->phase() == "streaming");
 }
+
+TEST_CASE("a report is kept whole, for its owner only, and takes the place of one of the same name") {
+  const TemporaryDirectory base;
+  const auto path = keep_report(base / "s", "r.json", "{}\n");
+  CHECK(path == (base / "s") + "/reports/r.json");
+  CHECK(mode_of(path) == 0600);
+  CHECK(keep_report(base / "s", "r.json", "{1}\n") == path);
+  CHECK(fs::file_size(path) == 4);
+  CHECK(std::distance(fs::directory_iterator(base / "s/reports"), fs::directory_iterator()) == 1);
+  write_file(base / "file", "x");
+  CHECK(says(refusal([&] { keep_report(base / "file", "r.json", "{}"); }), "file"));
+}
+
+TEST_CASE("a directory is removed with all that is in it, and one that is not there is no error") {
+  const TemporaryDirectory base;
+  fs::create_directories(base / "s/a/b");
+  write_file(base / "s/a/b/c", "x");
+  CHECK(remove_directory(base / "s"));
+  CHECK(!fs::exists(base / "s"));
+  CHECK(!remove_directory(base / "s"));
+}

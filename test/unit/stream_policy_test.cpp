@@ -99,6 +99,7 @@ TEST_CASE("lag is the age of the oldest WAL that was seen and is not applied") {
   CHECK(lag.look(Lsn(300), Lsn(100), 3'000'000) == 1);
   CHECK(lag.look(Lsn(400), Lsn(250), 5'000'000) == 2);  // 300 was seen two seconds ago
   CHECK(lag.look(Lsn(400), Lsn(400), 6'000'000) == 0);
-  for (std::uint64_t i = 1; i <= 5'000; ++i) lag.look(Lsn(400 + i), Lsn(400), static_cast<std::int64_t>(i) * 1'000'000);
+  for (std::uint64_t i = 1; i <= 5'000; ++i)
+    lag.look(Lsn(400 + i), Lsn(400), static_cast<std::int64_t>(i) * 1'000'000);
   CHECK(lag.look(Lsn(9'000), Lsn(400), 5'001'000'000) == 5'000);  // however long it is behind
 }
