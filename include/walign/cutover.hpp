@@ -137,7 +137,7 @@ class Migration {
 
   // All from any thread. Those of the stream concern the direction that applies.
   [[nodiscard]] stream::Status status() const;
-  void pause_apply();
+  bool pause_apply(std::chrono::milliseconds patience = {});  // as Sidecar's
   void resume_apply();
   bool pause_backfill(bool paused);
   void retry_dead_letter(std::int64_t id, std::chrono::milliseconds timeout);

@@ -94,7 +94,7 @@ class Observer;  // src/service/observer.hpp: looks each second
 struct Handlers {
   std::function<stream::Status()> status;
   std::function<std::string()> metrics;  // Prometheus' text
-  std::function<void()> pause_apply;
+  std::function<bool()> pause_apply;  // whether nothing is being written any more
   std::function<void()> resume_apply;
   std::function<bool(bool paused)> pause_backfill;  // false: there is nothing to copy
   std::function<void(std::int64_t id)> retry_dead_letter;
@@ -164,8 +164,8 @@ class ControlClient {
   [[nodiscard]] bool sidecar_runs() const;
   // nullopt where no sidecar runs.
   [[nodiscard]] std::optional<std::string> status_json() const;
-  // `what`: apply or backfill.
-  void pause(const std::string& what) const;
+  // `what`: apply or backfill. False where something that was begun is still being written.
+  [[nodiscard]] bool pause(const std::string& what) const;
   void resume(const std::string& what) const;
   void retry_dead_letter(std::int64_t id) const;
   void discard_dead_letter(std::int64_t id) const;

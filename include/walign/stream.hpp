@@ -326,7 +326,9 @@ class Sidecar {
   void run();
 
   [[nodiscard]] Status status() const;
-  void pause_apply();
+  // True as soon as nothing is being written; false where that takes longer than `patience`: a batch or a large
+  // transaction that was begun is written to its end, and then nothing more.
+  bool pause_apply(std::chrono::milliseconds patience = {});
   void resume_apply();
   // False where there is nothing to copy.
   bool pause_backfill(bool paused);

@@ -10,7 +10,7 @@ namespace {
 
 using event::State;
 
-event::Value value_at(const v1::Tuple& row, int column) {
+event::Value value_in(const v1::Tuple& row, int column) {
   event::Value found;
   event::for_each_value(row, [&](int i, const event::Value& value) {
     if (i == column) found = value;
@@ -18,7 +18,7 @@ event::Value value_at(const v1::Tuple& row, int column) {
   return found;
 }
 
-bool has_no_key(const v1::Tuple& row, int column) { return value_at(row, column).state == State::null; }
+bool has_no_key(const v1::Tuple& row, int column) { return value_in(row, column).state == State::null; }
 
 void give(v1::Tuple& row, int column, const std::string& key) {
   v1::Tuple with_key;
@@ -33,8 +33,8 @@ RowKey row_key(const Walk& walk, const std::vector<int>& columns, const v1::Tupl
                const v1::Tuple* before = nullptr) {
   RowKey out;
   for (const int column : columns) {
-    auto value = value_at(row, column);
-    if (value.state == State::unchanged_toast && before != nullptr) value = value_at(*before, column);
+    auto value = value_in(row, column);
+    if (value.state == State::unchanged_toast && before != nullptr) value = value_in(*before, column);
     if (value.state != State::value) {
       throw Error(ErrorKind::conflict,
                   cat(walk.route->label(), ": a change does not carry the row's primary key"),
@@ -144,7 +144,7 @@ void Crosswalk::Impl::update(const Bound& its, v1::Change& change, Filling& fill
   const auto to = row_key(*its.walk, its.row_key, row, &before);
   if (!old_bare && !new_bare) return forget(*its.walk, from, filling);
   const auto key =
-      old_bare ? known(*its.walk, from) : std::optional(std::string(value_at(before, its.key).bytes));
+      old_bare ? known(*its.walk, from) : std::optional(std::string(value_in(before, its.key).bytes));
   if (!key) return first_sight(its, change, filling);
   forget(*its.walk, from, filling);
   if (has_old && old_bare) give(*change.mutable_old_row(), its.key, *key);

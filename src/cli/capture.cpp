@@ -11,7 +11,7 @@ namespace walign::cli {
 
 namespace {
 
-struct Options {
+struct CaptureOptions {
   std::string directory;
   SlotChoice slot;
   std::string from;
@@ -22,7 +22,7 @@ struct Options {
   bool two_phase = false;
 };
 
-void drop(const Context& context, const config::Config& config, const Options& options,
+void drop(const Context& context, const config::Config& config, const CaptureOptions& options,
           const Interrupt& interrupt) {
   if (!options.slot.slot.empty()) {
     throw Error(ErrorKind::usage, "a slot that was brought is not dropped",
@@ -57,7 +57,7 @@ void add_tables(const config::Config& config, const Interrupt& interrupt, v1::Ca
   }
 }
 
-int export_journal(const config::Config& config, const Options& options, const Interrupt& interrupt) {
+int export_journal(const config::Config& config, const CaptureOptions& options, const Interrupt& interrupt) {
   const auto reach = kept_journal(config);
   source::ExportOptions out;
   out.state_directory = config.state;
@@ -75,7 +75,7 @@ int export_journal(const config::Config& config, const Options& options, const I
   return 0;
 }
 
-int capture(Context& context, const Options& options) {
+int capture(Context& context, const CaptureOptions& options) {
   const auto config = context.load();
   const Signals signals;
   if (options.drop_slot) {
@@ -119,7 +119,7 @@ int capture(Context& context, const Options& options) {
 }  // namespace
 
 void add_capture(CLI::App& parent, Context& context) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<CaptureOptions>();
   CLI::App* command = add_command(
       parent, context, "capture",
       "Records the source's changes into a directory, from a slot of its own; run again, it goes on.",

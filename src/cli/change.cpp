@@ -16,7 +16,7 @@ using cutover::Verb;
 using Outcome = cutover::Result::Outcome;
 using Watch = cutover::Controller::Watch;
 
-struct Options {
+struct ChangeOptions {
   Verb verb = Verb::cutover;
   bool dry_run = false;
   bool rehearse = false;
@@ -28,7 +28,7 @@ struct Options {
 
 const char* name_of(Verb verb) { return verb == Verb::cutover ? "cutover" : "rollback"; }
 
-Request request_of(const Options& options) {
+Request request_of(const ChangeOptions& options) {
   return {options.verb,
           options.dry_run    ? Extent::dry_run
           : options.rehearse ? Extent::rehearse
@@ -117,7 +117,7 @@ Watch follow(const Context& context, const service::ControlClient& sidecar, cons
 }
 
 // What is printed at the end; the exit status is the outcome's, unless it says otherwise.
-int conclude(const Context& context, const Options& options, const Watch& watch) {
+int conclude(const Context& context, const ChangeOptions& options, const Watch& watch) {
   if (!watch.failed.empty() || !watch.result) {
     throw Error(
         ErrorKind::query,
@@ -131,7 +131,7 @@ int conclude(const Context& context, const Options& options, const Watch& watch)
   return cutover::exit_status(watch.result->outcome);
 }
 
-int ask_and_follow(const Context& context, const Options& options, const service::ControlClient& sidecar,
+int ask_and_follow(const Context& context, const ChangeOptions& options, const service::ControlClient& sidecar,
                    const Interrupt& interrupt) {
   const Request request = request_of(options);
   Steps steps(options.json ? context.io.err : context.io.out);
@@ -152,7 +152,7 @@ int status_of_cancelled(const Request& request, Outcome outcome) {
   return too_late ? exit_status(ErrorKind::precondition) : cutover::exit_status(outcome);
 }
 
-int cancel(const Context& context, const Options& options, const service::ControlClient& sidecar,
+int cancel(const Context& context, const ChangeOptions& options, const service::ControlClient& sidecar,
            const Interrupt& interrupt) {
   const auto before = sidecar.watch_change(0, std::chrono::milliseconds(0));
   if (before.running && before.request && before.request->verb != options.verb) {
@@ -177,14 +177,14 @@ int cancel(const Context& context, const Options& options, const service::Contro
   }
 }
 
-bool agreed(const Context& context, const Options& options, const config::Config& config) {
+bool agreed(const Context& context, const ChangeOptions& options, const config::Config& config) {
   const Request request = request_of(options);
   if (options.yes || options.cancel || request.extent != Extent::real) return true;
   context.io.err << printable_lines(announcement(request, config));
   return ask(context, cat("Begin the ", name_of(options.verb), "?"));
 }
 
-int change(Context& context, const Options& options) {
+int change(Context& context, const ChangeOptions& options) {
   const auto config = context.load();
   const service::ControlClient sidecar(config.state);
   need_sidecar(sidecar, context, options.verb);
@@ -204,7 +204,7 @@ constexpr const char* kExits =
     "130 the "
     "command was\ninterrupted, the sidecar goes on.";
 
-void add_options(CLI::App* command, const std::shared_ptr<Options>& options, const char* rehearse) {
+void add_options(CLI::App* command, const std::shared_ptr<ChangeOptions>& options, const char* rehearse) {
   auto* dry_run =
       command->add_flag("--dry-run", options->dry_run, "look at the gates and at both servers, no more");
   auto* rehearsal = command->add_flag("--rehearse", options->rehearse, rehearse)->excludes(dry_run);
@@ -219,7 +219,7 @@ void add_options(CLI::App* command, const std::shared_ptr<Options>& options, con
 }  // namespace
 
 void add_cutover(CLI::App& parent, Context& context) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<ChangeOptions>();
   CLI::App* command = add_command(
       parent, context, "cutover", "Move the application's writes to the target.",
       cat("walign cutover --dry-run     do the gates hold?\n"
@@ -233,7 +233,7 @@ void add_cutover(CLI::App& parent, Context& context) {
 }
 
 void add_rollback(CLI::App& parent, Context& context) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<ChangeOptions>();
   options->verb = Verb::rollback;
   CLI::App* command = add_command(
       parent, context, "rollback",

@@ -7,7 +7,7 @@ namespace walign::cli {
 
 namespace {
 
-struct Options {};
+struct ConfigOptions {};
 
 struct CheckOptions {
   bool json = false;
@@ -42,12 +42,12 @@ int check(Context& context, const CheckOptions& options) {
   return problems.empty() ? 0 : exit_status(ErrorKind::usage);
 }
 
-int show(Context& context, const Options& /*options*/) {
+int show(Context& context, const ConfigOptions& /*options*/) {
   context.io.out << config::show(context.load());
   return 0;
 }
 
-int schema(Context& context, const Options& /*options*/) {
+int schema(Context& context, const ConfigOptions& /*options*/) {
   const std::string text = config::json_schema();
   context.io.out << text << (text.ends_with('\n') ? "" : "\n");
   return 0;
@@ -63,7 +63,7 @@ void add_config(CLI::App& parent, Context& context) {
               "Read the configuration and report every mistake with line and column.",
               "walign -c users.yaml config check", check_options, check)
       ->add_flag("--json", check_options->json, "as JSON");
-  auto none = std::make_shared<Options>();
+  auto none = std::make_shared<ConfigOptions>();
   add_command(*group, context, "show", "Print the configuration with its defaults, passwords masked.",
               "walign config show", none, show);
   add_command(

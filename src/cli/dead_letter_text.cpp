@@ -1,6 +1,7 @@
 // Copyright the walign authors. SPDX-License-Identifier: Apache-2.0
 #include "dead_letter_text.hpp"
 
+#include "event_json.hpp"
 #include "text.hpp"
 #include "walign/event.hpp"
 #include "walign/service.hpp"
@@ -31,17 +32,6 @@ std::string_view state_text(event::State state) {
   return "";
 }
 
-std::string hex(std::string_view bytes) {
-  constexpr std::string_view kDigits = "0123456789abcdef";
-  std::string out = "\\x";
-  for (const char c : bytes) {
-    const auto byte = static_cast<unsigned char>(c);
-    out += kDigits[byte >> 4U];
-    out += kDigits[byte & 15U];
-  }
-  return out;
-}
-
 std::string value_text(const event::Value& value) {
   switch (value.state) {
     case event::State::null: return "NULL";
@@ -49,7 +39,7 @@ std::string value_text(const event::Value& value) {
     case event::State::not_sent: return "(not sent)";
     case event::State::value: break;
   }
-  return value.binary ? hex(value.bytes) : cat("'", value.bytes, "'");
+  return value.binary ? cat("\\x", hex(value.bytes)) : cat("'", value.bytes, "'");
 }
 
 // visit(column, Value) for the columns that both the relation and the row have.
@@ -77,7 +67,7 @@ Json row_json(const v1::Relation& relation, const v1::Tuple& row) {
         {{"column", column.name()},
          {"type", column.type_name()},
          {"state", state_text(value.state)},
-         {"value", has_value ? Json(value.binary ? hex(value.bytes) : std::string(value.bytes)) : Json()}});
+         {"value", has_value ? Json(value.binary ? cat("\\x", hex(value.bytes)) : std::string(value.bytes)) : Json()}});
   });
   return out;
 }

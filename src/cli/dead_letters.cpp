@@ -13,7 +13,7 @@ namespace walign::cli {
 
 namespace {
 
-struct Options {
+struct DeadLettersOptions {
   std::int64_t id = 0;
   bool json = false;
   bool yes = false;
@@ -41,7 +41,7 @@ apply::DeadLetter read_one(const config::Config& config, std::int64_t id) {
               "walign dead-letters list has them");
 }
 
-int list(Context& context, const Options& options) {
+int list(Context& context, const DeadLettersOptions& options) {
   const auto letters = read(context.load(), std::nullopt);
   if (options.json) {
     Json out = Json::array();
@@ -53,7 +53,7 @@ int list(Context& context, const Options& options) {
   return 0;
 }
 
-int show(Context& context, const Options& options) {
+int show(Context& context, const DeadLettersOptions& options) {
   const auto letter = read_one(context.load(), options.id);
   if (options.json) {
     print_json(context, dead_letter_json(letter, true));
@@ -79,7 +79,7 @@ void act_in_its_place(const config::Config& config, Act&& act) {
   act(applier);
 }
 
-int retry(Context& context, const Options& options) {
+int retry(Context& context, const DeadLettersOptions& options) {
   const auto config = context.load();
   (void)read_one(config, options.id);
   const service::ControlClient sidecar(config.state);
@@ -92,7 +92,7 @@ int retry(Context& context, const Options& options) {
   return 0;
 }
 
-int discard(Context& context, const Options& options) {
+int discard(Context& context, const DeadLettersOptions& options) {
   const auto config = context.load();
   const auto letter = read_one(config, options.id);
   if (!options.yes && !ask(context, printable(cat("Forget dead letter ", letter.id, " (", letter.operation,
@@ -112,8 +112,8 @@ int discard(Context& context, const Options& options) {
 }
 
 CLI::App* add(CLI::App& group, Context& context, const char* name, const char* description,
-              const char* example, int (*act)(Context&, const Options&), bool takes_id, bool reports) {
-  auto options = std::make_shared<Options>();
+              const char* example, int (*act)(Context&, const DeadLettersOptions&), bool takes_id, bool reports) {
+  auto options = std::make_shared<DeadLettersOptions>();
   CLI::App* command = add_command(group, context, name, description, example, options, act);
   if (takes_id) {
     command->add_option("ID", options->id, "its number, as list has it")

@@ -11,16 +11,6 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-std::string hex(std::string_view bytes) {
-  std::string out;
-  for (const char c : bytes) {
-    const auto byte = static_cast<unsigned char>(c);
-    out += "0123456789abcdef"[byte >> 4U];
-    out += "0123456789abcdef"[byte & 15U];
-  }
-  return out;
-}
-
 // Whether a JSON string can hold it.
 bool is_text(std::string_view bytes) {
   try {
@@ -114,6 +104,16 @@ Json begin_json(const v1::Transaction& tx) {
 std::string line(const Json& json) { return json.dump() + "\n"; }
 
 }  // namespace
+
+std::string hex(std::string_view bytes) {
+  std::string out;
+  for (const char c : bytes) {
+    const auto byte = static_cast<unsigned char>(c);
+    out += "0123456789abcdef"[byte >> 4U];
+    out += "0123456789abcdef"[byte & 15U];
+  }
+  return out;
+}
 
 bool is_past(const source::Item& item, Lsn until) {
   if (!until.valid()) return false;

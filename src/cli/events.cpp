@@ -10,7 +10,7 @@ namespace walign::cli {
 
 namespace {
 
-struct Options {
+struct EventsOptions {
   std::string capture;
   SlotChoice slot;
   std::string from;
@@ -34,7 +34,7 @@ std::string delimited(const v1::Transaction& transaction) {
   return out + message;
 }
 
-std::unique_ptr<source::Source> open(const Context& context, const Options& options, const std::string& spill,
+std::unique_ptr<source::Source> open(const Context& context, const EventsOptions& options, const std::string& spill,
                                      const Interrupt& interrupt, Lsn& until) {
   if (options.capture == "journal") {
     const auto config = context.load();
@@ -66,7 +66,7 @@ std::unique_ptr<source::Source> open(const Context& context, const Options& opti
   return source::open_slot(slot);
 }
 
-void print(const Context& context, const Options& options, EventLines& text, event::TransactionPart& part) {
+void print(const Context& context, const EventsOptions& options, EventLines& text, event::TransactionPart& part) {
   if (options.format == "json") {
     context.io.out << text.lines(part);
     return;
@@ -75,7 +75,7 @@ void print(const Context& context, const Options& options, EventLines& text, eve
   context.io.out << delimited(part.tx());
 }
 
-void refuse_contradictions(const Options& options) {
+void refuse_contradictions(const EventsOptions& options) {
   if (options.capture.empty() == options.slot.slot.empty()) {
     throw Error(ErrorKind::usage, "events wants a capture's directory, or --slot", "walign events --help");
   }
@@ -85,7 +85,7 @@ void refuse_contradictions(const Options& options) {
   }
 }
 
-int events(Context& context, const Options& options) {
+int events(Context& context, const EventsOptions& options) {
   refuse_contradictions(options);
   const Signals signals;
   const SpillDirectory spill;
@@ -108,7 +108,7 @@ int events(Context& context, const Options& options) {
 }  // namespace
 
 void add_events(CLI::App& parent, Context& context) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<EventsOptions>();
   CLI::App* command = add_command(
       parent, context, "events",
       "Prints what is in a capture, in the journal, or what a slot would bring, as events. Acknowledges "

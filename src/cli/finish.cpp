@@ -12,7 +12,7 @@ namespace walign::cli {
 
 namespace {
 
-struct Options {
+struct FinishOptions {
   bool archive = false;
   bool reopen = false;
   std::string keep_for;
@@ -34,7 +34,7 @@ int parse_days(const std::string& text) {
   return days;
 }
 
-cutover::OldSide old_side(const Options& options) {
+cutover::OldSide old_side(const FinishOptions& options) {
   if (options.archive) return cutover::OldSide::archived;
   return options.reopen ? cutover::OldSide::reopened : cutover::OldSide::closed;
 }
@@ -94,7 +94,7 @@ std::string closing_words(cutover::OldSide side) {
   return "";
 }
 
-int finish(Context& context, const Options& options) {
+int finish(Context& context, const FinishOptions& options) {
   cutover::Finish finish;
   finish.config = context.load();
   finish.old_side = old_side(options);
@@ -125,7 +125,7 @@ int finish(Context& context, const Options& options) {
 }  // namespace
 
 void add_finish(CLI::App& parent, Context& context) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<FinishOptions>();
   CLI::App* command = add_command(
       parent, context, "finish",
       "After a cutover that has proved itself: remove what walign made, and leave the old side closed.",

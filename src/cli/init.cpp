@@ -18,7 +18,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-struct Options {
+struct InitOptions {
   std::string source, target, migration, state;
   std::vector<std::string> schemas;
   bool force = false;
@@ -41,7 +41,7 @@ void refuse_password(const std::string& option, const std::string& conninfo) {
       "does not replace it: 'postgresql://walign:${SOURCE_PASSWORD}@old/app'");
 }
 
-void refuse_existing(const Context& context, const Options& options) {
+void refuse_existing(const Context& context, const InitOptions& options) {
   if (options.force || !fs::exists(context.config_path)) return;
   throw Error(ErrorKind::usage, cat(context.config_path, " exists already, and was left alone"),
               "--force replaces it; `walign -c ANOTHER.yaml init ...` writes another");
@@ -113,7 +113,7 @@ void refuse_nothing(const init::Found& found) {
       "make the tables on the target first (pg_dump --section=pre-data brings them), or mend what is named");
 }
 
-void write(const Context& context, const Options& options, const std::string& text) {
+void write(const Context& context, const InitOptions& options, const std::string& text) {
   const std::string& path = context.config_path;
   const std::string partial = options.force ? path + ".new" : path;
   // Whoever made it meanwhile keeps it.
@@ -144,7 +144,7 @@ void report(const Context& context, const init::Found& found) {
                  << " preflight\n";
 }
 
-int init_command(Context& context, const Options& options) {
+int init_command(Context& context, const InitOptions& options) {
   refuse_existing(context, options);
   refuse_password("--source", options.source);
   refuse_password("--target", options.target);
@@ -185,7 +185,7 @@ int init_command(Context& context, const Options& options) {
 }  // namespace
 
 void add_init(CLI::App& parent, Context& context) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<InitOptions>();
   auto* command = add_command(
       parent, context, "init",
       "Look at both servers and write a walign.yaml to begin with; change nothing on them.",

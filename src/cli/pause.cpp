@@ -8,27 +8,29 @@ namespace walign::cli {
 
 namespace {
 
-struct Options {
+struct PauseOptions {
   std::string what;
 };
 
-int pause(Context& context, const Options& options) {
-  service::ControlClient(context.load().state).pause(options.what);
+int pause(Context& context, const PauseOptions& options) {
+  const bool at_rest = service::ControlClient(context.load().state).pause(options.what);
   context.io.out
       << (options.what == "apply"
               ? "apply is paused: the slot keeps the source's WAL meanwhile (walign resume apply)\n"
               : "backfill is paused: no further chunk is begun, the stream goes on (walign resume "
                 "backfill)\n");
-  return 0;
+  if (at_rest) return 0;
+  context.io.out << "what was begun is still being written; it ends by itself: ask again to see that it has\n";
+  return exit_status(ErrorKind::precondition);
 }
 
-int resume(Context& context, const Options& options) {
+int resume(Context& context, const PauseOptions& options) {
   service::ControlClient(context.load().state).resume(options.what);
   context.io.out << options.what << " goes on\n";
   return 0;
 }
 
-void add_what(CLI::App* command, const std::shared_ptr<Options>& options) {
+void add_what(CLI::App* command, const std::shared_ptr<PauseOptions>& options) {
   command->add_option("WHAT", options->what, "apply or backfill")
       ->required()
       ->type_name("")
@@ -38,7 +40,7 @@ void add_what(CLI::App* command, const std::shared_ptr<Options>& options) {
 }  // namespace
 
 void add_pause(CLI::App& parent, Context& context) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<PauseOptions>();
   add_what(
       add_command(parent, context, "pause", "Hold apply or backfill of the running sidecar.",
                   "walign pause apply       no change is written to the target until `walign resume apply`\n"
@@ -48,7 +50,7 @@ void add_pause(CLI::App& parent, Context& context) {
 }
 
 void add_resume(CLI::App& parent, Context& context) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<PauseOptions>();
   add_what(add_command(parent, context, "resume", "Let apply or backfill of the running sidecar go on.",
                        "walign resume apply", options, resume),
            options);

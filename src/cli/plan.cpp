@@ -9,7 +9,7 @@ namespace walign::cli {
 
 namespace {
 
-struct Options {
+struct PlanOptions {
   bool sql = false;
   bool json = false;
 };
@@ -234,7 +234,7 @@ stream::Prepared prepare_for_plan(Context& context, const config::Config& config
   return prepared;
 }
 
-int show_plan(Context& context, const Options& options) {
+int show_plan(Context& context, const PlanOptions& options) {
   const auto config = context.load();
   const Signals signals;
   const auto prepared = prepare_for_plan(context, config, signals.interrupt());
@@ -250,7 +250,7 @@ int show_plan(Context& context, const Options& options) {
 }  // namespace
 
 void add_plan(CLI::App& parent, Context& context) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<PlanOptions>();
   CLI::App* command =
       add_command(parent, context, "plan", "Print what run would create and write; change nothing.",
                   "walign plan                 rows, chunks, columns, keys and risks, table by table\n"

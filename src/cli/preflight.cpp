@@ -11,7 +11,7 @@ namespace {
 
 using Level = mapping::Finding::Level;
 
-struct Options {
+struct PreflightOptions {
   bool json = false;
 };
 
@@ -69,7 +69,7 @@ const char* verdict(const Seen& seen) {
                       : "walign run would refuse; nothing was changed";
 }
 
-int preflight(Context& context, const Options& options) {
+int preflight(Context& context, const PreflightOptions& options) {
   const auto config = context.load();
   const Signals signals;
   const auto seen = look(config, signals.interrupt());
@@ -132,7 +132,7 @@ stream::Prepared prepare_or_refuse(const config::Config& config, const Interrupt
 }
 
 void add_preflight(CLI::App& parent, Context& context) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<PreflightOptions>();
   add_command(
       parent, context, "preflight", "Check both servers against the mapping; change nothing.",
       "walign preflight        a line per check: ok, warn or FAIL, with what to do; exit 3 if one failed",

@@ -14,7 +14,7 @@ namespace {
 using cutover::Recovery;
 using Outcome = cutover::Result::Outcome;
 
-struct Options {
+struct RecoverOptions {
   std::string source;
   std::string target;
   std::string migration;
@@ -40,7 +40,7 @@ void refuse_beside_a_sidecar(const config::Config& config) {
               "`walign run`)");
 }
 
-Recovery recovery_of(const Context& context, const Options& options) {
+Recovery recovery_of(const Context& context, const RecoverOptions& options) {
   Recovery out;
   out.migration = fence_name(options.migration);
   if (options.source.empty() != options.target.empty()) {
@@ -63,7 +63,7 @@ Recovery recovery_of(const Context& context, const Options& options) {
 }
 
 // What it means to say that a server is gone; true where that is meant.
-bool gone_is_meant(const Context& context, const Options& options, const Recovery& recovery) {
+bool gone_is_meant(const Context& context, const RecoverOptions& options, const Recovery& recovery) {
   if (recovery.gone == Recovery::Gone::neither || options.yes) return true;
   const bool source = recovery.gone == Recovery::Gone::source;
   const std::string gone = source ? "source" : "target";
@@ -90,7 +90,7 @@ cutover::Result unreachable(const Error& error) {
   return out;
 }
 
-cutover::Result bring_to_rest(const Context& context, const Options& options, Recovery recovery) {
+cutover::Result bring_to_rest(const Context& context, const RecoverOptions& options, Recovery recovery) {
   const Signals signals;
   recovery.interrupt = &signals.interrupt();
   std::ostream& out = options.json ? context.io.err : context.io.out;
@@ -115,7 +115,7 @@ std::string text_of(const cutover::Result& result, bool alone) {
   return out;
 }
 
-int recover(Context& context, const Options& options) {
+int recover(Context& context, const RecoverOptions& options) {
   const Recovery recovery = recovery_of(context, options);
   if (!gone_is_meant(context, options, recovery)) {
     context.io.err << "nothing was done\n";
@@ -131,7 +131,7 @@ int recover(Context& context, const Options& options) {
 }  // namespace
 
 void add_recover(CLI::App& parent, Context& context) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<RecoverOptions>();
   CLI::App* command = add_command(
       parent, context, "recover", "Bring a half-done cutover or rollback to rest, without a sidecar.",
       "walign recover                                        the servers of walign.yaml\n"

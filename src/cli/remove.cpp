@@ -13,12 +13,12 @@ namespace {
 
 namespace fs = std::filesystem;
 
-struct Options {
+struct RemoveOptions {
   std::string name;
   bool yes = false;
 };
 
-void confirm(const Context& context, const Options& options, const config::Config& config) {
+void confirm(const Context& context, const RemoveOptions& options, const config::Config& config) {
   if (options.name.empty()) {
     context.io.err << "This removes from " << pg::describe_conninfo(config.source) << "\n  and "
                    << pg::describe_conninfo(config.target) << "\n  and " << config.state
@@ -42,7 +42,7 @@ void clear(const std::string& directory) {
   fs::remove(directory, error);  // not where the operator keeps something in it
 }
 
-int remove(Context& context, const Options& options) {
+int remove(Context& context, const RemoveOptions& options) {
   const auto config = context.load();
   confirm(context, options, config);
   const Signals signals;
@@ -66,7 +66,7 @@ int remove(Context& context, const Options& options) {
 }  // namespace
 
 void add_remove(CLI::App& parent, Context& context) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<RemoveOptions>();
   CLI::App* command = add_command(parent, context, "remove",
                                   "Remove everything that walign made on both servers, progress included.",
                                   "walign remove                      asks for the migration's name\n"

@@ -11,7 +11,7 @@ namespace walign::cli {
 
 namespace {
 
-struct Options {
+struct ReplayOptions {
   std::string what;
   std::string to;
   std::string from;
@@ -40,7 +40,7 @@ void add_tables(const v1::CaptureHeader& header, stream::Replay& replay) {
       {Lsn(header.from_lsn()), header.server_version(), header.source_encoding(), header.catalog()});
 }
 
-void read_capture(const Options& options, const std::string& spill, stream::Replay& replay) {
+void read_capture(const ReplayOptions& options, const std::string& spill, stream::Replay& replay) {
   {
     const state::CaptureReader reader(options.what);
     const auto& first = reader.segments().front();
@@ -66,7 +66,7 @@ void read_journal(const config::Config& config, stream::Replay& replay) {
 
 double a_second(double count, double seconds) { return seconds > 0 ? count / seconds : 0; }
 
-void print(const Context& context, const Options& options, const stream::ReplayDone& done) {
+void print(const Context& context, const ReplayOptions& options, const stream::ReplayDone& done) {
   const auto rows = a_second(static_cast<double>(done.changes), done.seconds);
   const auto bytes = a_second(static_cast<double>(done.bytes), done.seconds);
   if (options.json) {
@@ -84,7 +84,7 @@ void print(const Context& context, const Options& options, const stream::ReplayD
                  << "\n";
 }
 
-std::optional<stream::Fault> fault_of(const Options& options) {
+std::optional<stream::Fault> fault_of(const ReplayOptions& options) {
   if (options.break_at == 0) return std::nullopt;
   using Kind = stream::Fault::Kind;
   const auto kind = options.fault == "drop"     ? Kind::drop
@@ -93,7 +93,7 @@ std::optional<stream::Fault> fault_of(const Options& options) {
   return stream::Fault{kind, options.break_at};
 }
 
-int replay(Context& context, const Options& options) {
+int replay(Context& context, const ReplayOptions& options) {
   const Signals signals;
   const SpillDirectory spill;
   stream::Replay replay;
@@ -128,7 +128,7 @@ int replay(Context& context, const Options& options) {
 }  // namespace
 
 void add_replay(CLI::App& parent, Context& context) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<ReplayOptions>();
   CLI::App* command = add_command(
       parent, context, "replay",
       "Feeds recorded transactions to the target, through the mapping, or to nothing. Again, it goes on.",

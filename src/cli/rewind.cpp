@@ -14,7 +14,7 @@ namespace walign::cli {
 
 namespace {
 
-struct Options {
+struct RewindOptions {
   std::string to;
   std::string to_time;
   bool yes = false;
@@ -24,7 +24,7 @@ struct Options {
   throw Error(ErrorKind::precondition, std::move(message), std::move(hint)).at(at);
 }
 
-Lsn choose(const Options& options, state::Store& store) {
+Lsn choose(const RewindOptions& options, state::Store& store) {
   if (!options.to.empty()) return parse_lsn(options.to);
   const auto time = parse_time(options.to_time);
   for (const auto& checkpoint : store.checkpoints(std::numeric_limits<std::size_t>::max())) {
@@ -80,7 +80,7 @@ bool target_agrees(const Context& context, const std::optional<apply::StreamRow>
   return true;
 }
 
-void confirm(const Context& context, const Options& options, const config::Config& config, Lsn to) {
+void confirm(const Context& context, const RewindOptions& options, const config::Config& config, Lsn to) {
   context.io.err << "The target, " << pg::describe_conninfo(config.target)
                  << ", does not say where it is. If its tables "
                  << "are not as they were at " << to.to_string()
@@ -102,7 +102,7 @@ void write_row(pg::Connection& target, const config::Config& config, const v1::I
   apply::begin_stream(target, config.stream_name(), to, "");
 }
 
-int rewind(Context& context, const Options& options) {
+int rewind(Context& context, const RewindOptions& options) {
   if (options.to.empty() == options.to_time.empty()) {
     throw Error(ErrorKind::usage, "rewind wants --to or --to-time", "walign rewind --help");
   }
@@ -138,7 +138,7 @@ int rewind(Context& context, const Options& options) {
 }  // namespace
 
 void add_rewind(CLI::App& parent, Context& context) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<RewindOptions>();
   CLI::App* command = add_command(
       parent, context, "rewind",
       "Makes the next run go on from a saved position, from the journal, for a target that was restored.",

@@ -15,7 +15,7 @@ namespace walign::cli {
 
 namespace {
 
-struct Options {
+struct RunOptions {
   std::string until_lsn;
   std::string until_time;
   bool until_caught_up = false;
@@ -121,7 +121,7 @@ class ProgressThread {
   std::thread thread_;  // last: it uses all of the above
 };
 
-stream::Until until_of(const Options& options) {
+stream::Until until_of(const RunOptions& options) {
   stream::Until until;
   if (!options.until_lsn.empty()) until.lsn = parse_lsn(options.until_lsn);
   if (!options.until_time.empty()) until.time_us = parse_time(options.until_time);
@@ -131,7 +131,7 @@ stream::Until until_of(const Options& options) {
 
 std::string position_text(const std::optional<Lsn>& lsn) { return lsn ? lsn->to_string() : "none"; }
 
-int run(Context& context, const Options& options) {
+int run(Context& context, const RunOptions& options) {
   cutover::Migration::Options wanted;
   wanted.until = until_of(options);
   wanted.config = context.load();
@@ -168,7 +168,7 @@ int run(Context& context, const Options& options) {
 }  // namespace
 
 void add_run(CLI::App& parent, Context& context) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<RunOptions>();
   CLI::App* command = add_command(
       parent, context, "run",
       "The sidecar: set up what is missing, copy old rows, stream, go on from where it was.",

@@ -11,7 +11,7 @@ namespace walign::cli {
 
 namespace {
 
-struct Options {
+struct SchemaOptions {
   bool json = false;
 };
 
@@ -60,7 +60,7 @@ std::vector<std::string> changes(pg::Connection& server, const RelationShape* be
   return out;
 }
 
-int show(Context& context, const Options& options) {
+int show(Context& context, const SchemaOptions& options) {
   const auto config = context.load();
   const Signals signals;
   pg::ConnectionOptions connection;
@@ -93,7 +93,7 @@ int show(Context& context, const Options& options) {
 }  // namespace
 
 void add_schema(CLI::App& parent, Context& context) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<SchemaOptions>();
   CLI::App* command =
       add_command(parent, context, "schema",
                   "The source's tables that the stream follows, and how they were altered since.",

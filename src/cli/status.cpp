@@ -16,7 +16,7 @@ namespace walign::cli {
 
 namespace {
 
-struct Options {
+struct StatusOptions {
   bool json = false;
   bool watch = false;
 };
@@ -82,7 +82,7 @@ Report look(const config::Config& config) {
   return report;
 }
 
-void print(const Context& context, const Options& options, const Report& report) {
+void print(const Context& context, const StatusOptions& options, const Report& report) {
   if (!options.json) {
     const std::size_t columns = context.io.out_is_terminal ? terminal_size().columns : 0;
     context.io.out << status_text(report.status, report.remark, columns);
@@ -104,7 +104,7 @@ std::optional<Report> look_again(const config::Config& config, std::string& why)
 }
 
 // One look, as --watch shows it.
-std::string watched(const Options& options, const std::optional<Report>& report, const std::string& why,
+std::string watched(const StatusOptions& options, const std::optional<Report>& report, const std::string& why,
                     std::size_t columns) {
   if (options.json) {
     if (!report) return "";
@@ -115,7 +115,7 @@ std::string watched(const Options& options, const std::optional<Report>& report,
   return status_text(report->status, report->remark, columns);
 }
 
-int watch(const Context& context, const Options& options, const config::Config& config) {
+int watch(const Context& context, const StatusOptions& options, const config::Config& config) {
   const Signals signals;
   const bool redraw = context.io.out_is_terminal && !options.json;
   std::optional<Screen> screen;
@@ -138,7 +138,7 @@ int watch(const Context& context, const Options& options, const config::Config& 
   return 0;
 }
 
-int status(Context& context, const Options& options) {
+int status(Context& context, const StatusOptions& options) {
   const auto config = context.load();
   if (options.watch) return watch(context, options, config);
   print(context, options, look(config));
@@ -148,7 +148,7 @@ int status(Context& context, const Options& options) {
 }  // namespace
 
 void add_status(CLI::App& parent, Context& context) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<StatusOptions>();
   CLI::App* command =
       add_command(parent, context, "status", "Phase, what to do next, lag, positions, gates and tables.",
                   "walign status --watch                         again each second\n"

@@ -13,7 +13,7 @@ namespace {
 constexpr int kDifferencesFound = 4;  // exit status
 constexpr std::size_t kShown = 20;    // differences of a table, as text
 
-struct Options {
+struct VerifyOptions {
   std::vector<std::string> tables;
   std::vector<std::string> show;
   bool all = false;
@@ -22,7 +22,7 @@ struct Options {
   bool json = false;
 };
 
-verify::Request request_of(const Options& options) {
+verify::Request request_of(const VerifyOptions& options) {
   verify::Request request;
   request.tables = options.tables;
   request.all = options.all;
@@ -131,7 +131,7 @@ std::string verdict(const Json& table) {
   if (state != "done" && state != "partial") return cat(state, ": ", one_line(text_of(table, "error")));
   const auto differences = number_of(table, "differences");
   const auto rows = number_of(table, "rows");
-  std::string out = differences == 0 ? std::string("equal")
+  std::string out = differences == 0 ? std::string(state == "partial" ? "equal so far" : "equal")
                                      : cat(differences, differences == 1 ? " row differs" : " rows differ");
   out += cat("; ", rows, rows == 1 ? " row" : " rows",
              truth_of(table, "whole") ? " compared" : " looked at again");
@@ -188,7 +188,7 @@ int exit_of(const Json& report) {
   return failed ? exit_status(ErrorKind::query) : 0;
 }
 
-int verify(Context& context, const Options& options) {
+int verify(Context& context, const VerifyOptions& options) {
   if (options.show.size() == 1) {
     throw Error(ErrorKind::usage, "--show needs a table and a key", "walign verify --show public.users 17");
   }
@@ -209,7 +209,7 @@ int verify(Context& context, const Options& options) {
 }  // namespace
 
 void add_verify(CLI::App& parent, Context& context) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<VerifyOptions>();
   CLI::App* command = add_command(
       parent, context, "verify", "Compare both sides at one position, while they run.",
       "walign verify                         what changed since the last time; all of it the first time\n"

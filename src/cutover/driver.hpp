@@ -28,6 +28,7 @@ struct Answer {
   std::string why;    // if not done
   bool idle = false;  // there was nothing to do: not told
 };
+inline Answer refused(std::string why) { return {Answer::Kind::refused, std::move(why)}; }
 
 struct RowRead {
   enum class Kind : std::uint8_t { row, no_row, other_timeline, unreachable };

@@ -19,8 +19,6 @@ void compare_server(pg::Connection& server, const FenceSide& side) {
                           "; expected ", side.system_id, " on ", side.timeline)};
 }
 
-Answer refused(std::string why) { return {Answer::Kind::refused, std::move(why)}; }
-
 }  // namespace
 
 FenceHands::FenceHands(std::string migration, FenceSide source, FenceSide target, config::Cutover settings,

@@ -9,7 +9,7 @@ namespace walign::cutover {
 namespace {
 
 constexpr Millis kSettle{5'000};
-constexpr Millis kBetween{100};
+constexpr Millis kBetweenTries{100};
 
 pg::ConnectionOptions options_for(const config::Config& config, const std::string& conninfo,
                                   const char* doing, const Interrupt* interrupt) {
@@ -160,9 +160,9 @@ void patiently(TwoServers& servers, Side side, const std::string& doing,
                   "run again when these sessions are done, or end them; what was done stays done");
     }
     if (servers.interrupt != nullptr) {
-      servers.interrupt->sleep_for(kBetween * n);
+      servers.interrupt->sleep_for(kBetweenTries * n);
     } else {
-      std::this_thread::sleep_for(kBetween * n);
+      std::this_thread::sleep_for(kBetweenTries * n);
     }
   }
 }

@@ -5,7 +5,7 @@ namespace walign::cutover {
 
 namespace {
 
-constexpr Millis kBetween{2};
+constexpr Millis kBetweenLooks{2};
 
 }  // namespace
 
@@ -29,7 +29,7 @@ Answer keys_written(pg::Connection& giver, const std::vector<mapping::Route>& ba
                 cat(rows.text(0, 0), " rows of ", route.source.to_string(),
                     " have not been given their source key (", route.drawn_key->target_column, ") in time")};
       }
-      pause(kBetween);
+      pause(kBetweenLooks);
     }
   }
   return {};

@@ -356,8 +356,10 @@ auto Migration::Impl::on_applying(Do what) {
   return what(*held.sidecar);
 }
 
-void Migration::pause_apply() {
-  impl_->on_applying([](stream::Sidecar& s) { s.pause_apply(); });
+bool Migration::pause_apply(std::chrono::milliseconds patience) {
+  bool at_rest = false;
+  impl_->on_applying([&](stream::Sidecar& s) { at_rest = s.pause_apply(patience); });
+  return at_rest;
 }
 void Migration::resume_apply() {
   impl_->on_applying([](stream::Sidecar& s) { s.resume_apply(); });

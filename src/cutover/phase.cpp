@@ -11,7 +11,7 @@ namespace walign::cutover {
 
 namespace {
 
-constexpr std::size_t kPhases = 8;
+constexpr std::size_t kPhaseCount = 8;
 constexpr std::size_t kFacts = 8;
 using P = MigrationPhase;
 using Next = std::optional<MigrationPhase>;
@@ -27,7 +27,7 @@ constexpr Next done = P::finished;
 constexpr Next gone = P::removed;
 
 // clang-format off
-constexpr std::array<std::array<Next, kFacts>, kPhases> kTable{{
+constexpr std::array<std::array<Next, kFacts>, kPhaseCount> kTable{{
   // rows     rows      cutover   rollback  writes on writes on
   // missing  complete  begun     begun     source    target    finish    remove
   {fill,      stream,   cutting,  rolling,  fresh,    cut,      no,       gone},   // new
@@ -39,7 +39,7 @@ constexpr std::array<std::array<Next, kFacts>, kPhases> kTable{{
   {no,        no,       no,       no,       no,       no,       done,     no},     // finished
   {no,        no,       no,       no,       no,       no,       no,       gone},   // removed
 }};
-constexpr std::array<const char*, kPhases> kPhaseNames{
+constexpr std::array<const char*, kPhaseCount> kPhaseNames{
   "new", "backfilling", "streaming", "cutting_over", "cut_over", "rolling_back", "finished", "removed"};
 constexpr std::array<const char*, kFacts> kFactNames{
   "rows_missing", "rows_complete", "cutover_begun", "rollback_begun",
@@ -52,7 +52,7 @@ const char* name(MigrationPhase phase) { return kPhaseNames.at(static_cast<std::
 const char* name(MigrationFact fact) { return kFactNames.at(static_cast<std::size_t>(fact)); }
 
 std::optional<MigrationPhase> parse_phase(std::string_view text) {
-  for (std::size_t i = 0; i < kPhases; ++i) {
+  for (std::size_t i = 0; i < kPhaseCount; ++i) {
     if (kPhaseNames.at(i) == text) return static_cast<MigrationPhase>(i);
   }
   return std::nullopt;

@@ -10,7 +10,7 @@ namespace walign::cutover {
 namespace {
 
 constexpr Millis kReach{10'000};
-constexpr Millis kPatience{500};
+constexpr Millis kRowPatience{500};
 constexpr const char* kApplication = "walign recover";
 
 class RowsOnly : public FenceHands {
@@ -24,9 +24,9 @@ class RowsOnly : public FenceHands {
 
   // Triggers of the open side; what could not be had stays, and lets every write pass.
   std::vector<std::string> take_down(Side open) {
-    const auto row = settled_row(server(open), id(open), kPatience);
+    const auto row = settled_row(server(open), id(open), kRowPatience);
     if (!row || row->state != RowState::open) return {};
-    return take_guards_down(server(open), id(open), row->epoch, kPatience);
+    return take_guards_down(server(open), id(open), row->epoch, kRowPatience);
   }
 };
 

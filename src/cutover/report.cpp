@@ -24,33 +24,33 @@ Json text_or_null(const std::string& text) { return text.empty() ? Json(nullptr)
 Json time_or_null(const std::optional<std::int64_t>& us) { return us ? Json(utc_text(*us)) : Json(nullptr); }
 
 template <class T, class One>
-Json list(const std::vector<T>& items, One one) {
+Json listed(const std::vector<T>& items, One one) {
   Json out = Json::array();
   for (const auto& item : items) out.push_back(one(item));
   return out;
 }
 
-Json step(const ReportStep& s) {
+Json step_json(const ReportStep& s) {
   return {{"name", s.name},
           {"started_at", utc_text(s.started_us)},
           {"ms", rounded(s.ms)},
           {"ok", s.ok},
           {"detail", text_or_null(s.detail)}};
 }
-Json table(const TableTimes& t) {
+Json table_json(const TableTimes& t) {
   return {{"table", t.table.to_string()},
           {"lock_ms", rounded(t.lock_ms)},
           {"ddl_ms", rounded(t.ddl_ms)},
           {"attempts", t.attempts},
           {"waiting", t.waiting}};
 }
-Json gate(const Gate& g) { return {{"name", g.name}, {"value", g.value}, {"limit", g.limit}, {"ok", g.ok}}; }
-Json blocker(const Blocker& b) { return {{"pid", b.pid}, {"query", b.query}}; }
-Json sequence(const SequenceSet& s) {
+Json gate_json(const Gate& g) { return {{"name", g.name}, {"value", g.value}, {"limit", g.limit}, {"ok", g.ok}}; }
+Json blocker_json(const Blocker& b) { return {{"pid", b.pid}, {"query", b.query}}; }
+Json sequence_json(const SequenceSet& s) {
   return {{"giver", s.giver},   {"taker", s.taker}, {"columns", s.columns}, {"giver_value", s.giver_value},
           {"before", s.before}, {"after", s.after}};
 }
-Json hook(const std::pair<std::string, HookResult>& h) {
+Json hook_json(const std::pair<std::string, HookResult>& h) {
   return {{"name", h.first},
           {"exit_status", h.second.exit_status},
           {"timed_out", h.second.timed_out},
@@ -132,14 +132,14 @@ std::string to_json(const Report& r) {
   out["target"]["system_id"] = text_or_null(r.target_system_id);
   out["lsn"]["fence"] = lsn_or_null(r.fence_lsn);
   out["lsn"]["open"] = lsn_or_null(r.open_lsn);
-  out["steps"] = list(r.steps, step);
-  out["tables"] = list(r.tables, table);
-  out["gates"] = list(r.gates, gate);
-  out["blockers"] = list(r.blockers, blocker);
+  out["steps"] = listed(r.steps, step_json);
+  out["tables"] = listed(r.tables, table_json);
+  out["gates"] = listed(r.gates, gate_json);
+  out["blockers"] = listed(r.blockers, blocker_json);
   out["proved"] = proved(r.proved);
-  out["sequences"] = list(r.sequences, sequence);
+  out["sequences"] = listed(r.sequences, sequence_json);
   out["sequence_notes"] = r.sequence_notes;
-  out["hooks"] = list(r.hooks, hook);
+  out["hooks"] = listed(r.hooks, hook_json);
   out["writes"] = writes(r.writes);
   out["predicted_pause_ms"] = r.predicted_pause_ms ? Json(rounded(*r.predicted_pause_ms)) : Json(nullptr);
   // A hook prints what it likes; what is not UTF-8 in it is replaced.

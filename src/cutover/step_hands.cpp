@@ -8,8 +8,6 @@ namespace walign::cutover {
 
 namespace {
 
-Answer refused(std::string why) { return {Answer::Kind::refused, std::move(why)}; }
-
 std::string shut(const std::vector<Gate>& gates) {
   std::vector<std::string> out;
   for (const auto& gate : gates) {

@@ -5,7 +5,6 @@ namespace walign::config {
 
 namespace {
 
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
 bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_'; }
 
 bool has_variable(const Node& node) { return node.text.find("${") != std::string::npos; }

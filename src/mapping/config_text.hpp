@@ -7,6 +7,8 @@
 
 namespace walign::config {
 
+constexpr bool is_digit(char c) { return c >= '0' && c <= '9'; }
+
 std::optional<std::size_t> first_invalid_utf8(std::string_view text);
 std::size_t count_characters(std::string_view utf8);
 

@@ -13,7 +13,6 @@ using config::ColumnKind;
 using pg::quote_ident;
 using pg::quote_literal;
 
-std::string src(const std::string& column) { return cat("src.", quote_ident(column)); }
 std::string sql_of(const TableName& name) { return pg::qualified(name.schema, name.name); }
 
 template <class List, class Value>

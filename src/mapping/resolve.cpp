@@ -16,8 +16,6 @@ using pg::quote_literal;
 
 constexpr const char* kText = R"("pg_catalog"."text")";
 
-std::string src(const std::string& column) { return cat("src.", quote_ident(column)); }
-
 // Builds one route. A member per question; each leaves its findings behind.
 class RouteBuilder {
  public:

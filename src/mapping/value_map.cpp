@@ -9,7 +9,6 @@ using config::ColumnRule;
 using pg::quote_ident;
 using pg::quote_literal;
 
-std::string src(const std::string& column) { return cat("src.", quote_ident(column)); }
 std::string as_text(const std::string& column) { return cat(src(column), "::pg_catalog.text"); }
 
 std::string literal(const std::optional<std::string>& value) {
@@ -30,6 +29,8 @@ bool maps_null(const ColumnRule& rule) {
 }
 
 }  // namespace
+
+std::string src(const std::string& column) { return cat("src.", quote_ident(column)); }
 
 std::string value_map_sql(const ColumnRule& rule, const pg::Column& target, const std::string& otherwise) {
   const std::string input = as_text(rule.source);

@@ -7,6 +7,9 @@
 
 namespace walign::mapping {
 
+// A column of the row that a statement reads, which is called src there.
+std::string src(const std::string& column);
+
 // The target's value, over src; `otherwise` is the SQL for a value that the map does not have.
 std::string value_map_sql(const config::ColumnRule& rule, const pg::Column& target,
                           const std::string& otherwise);

@@ -19,20 +19,26 @@ constexpr int kWatchers = 4;
 // A server that ends waits for its threads.
 constexpr std::chrono::milliseconds kLongestWatch{1000};
 
-std::string quoted(std::string_view text) { return cat('"', text, '"'); }
+std::string in_quotes(std::string_view text) { return cat('"', text, '"'); }
 
 Answer done() { return {200, "application/json", "{\"done\": true}\n"}; }
+
+// What was begun is written to its end even so.
+Answer paused(bool at_rest) {
+  return {200, "application/json", at_rest ? "{\"at_rest\": true}\n" : "{\"at_rest\": false}\n"};
+}
 
 Answer hold_or_release(const Handlers& handlers, const Request& request, bool hold) {
   const auto what = request.query.find("what");
   if (what == request.query.end() || (what->second != "apply" && what->second != "backfill")) {
     return error_answer(400,
-                        cat(what == request.query.end() ? "?what= is missing" : quoted(what->second),
+                        cat(what == request.query.end() ? "?what= is missing" : in_quotes(what->second),
                             ": what is it that is to be held or released?"),
                         "what=apply or what=backfill");
   }
   if (what->second == "apply") {
-    (hold ? handlers.pause_apply : handlers.resume_apply)();
+    if (hold) return paused(handlers.pause_apply());
+    handlers.resume_apply();
     return done();
   }
   if (handlers.pause_backfill && handlers.pause_backfill(hold)) return done();
@@ -60,7 +66,7 @@ Answer dead_letter(const Handlers& handlers, const Request& request) {
   if (verb != "retry" && verb != "discard") return not_found(request);
   const auto id = parse_id(rest.substr(0, slash));
   if (!id) {
-    return error_answer(400, cat(quoted(rest.substr(0, slash)), " is not a dead letter's number"),
+    return error_answer(400, cat(in_quotes(rest.substr(0, slash)), " is not a dead letter's number"),
                         "walign dead-letters list has them");
   }
   (verb == "retry" ? handlers.retry_dead_letter : handlers.discard_dead_letter)(*id);

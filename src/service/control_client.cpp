@@ -1,6 +1,8 @@
 // Copyright the walign authors. SPDX-License-Identifier: Apache-2.0
 //
 // The command's end of the control socket.
+#include <nlohmann/json.hpp>
+
 #include "control_paths.hpp"
 #include "web_server.hpp"
 
@@ -36,7 +38,9 @@ std::string ControlClient::post(const std::string& target) const {
   return std::move(answer.body);
 }
 
-void ControlClient::pause(const std::string& what) const { (void)post(cat("/v1/pause?what=", what)); }
+bool ControlClient::pause(const std::string& what) const {
+  return nlohmann::json::parse(post(cat("/v1/pause?what=", what))).value("at_rest", true);
+}
 void ControlClient::resume(const std::string& what) const { (void)post(cat("/v1/resume?what=", what)); }
 void ControlClient::retry_dead_letter(std::int64_t id) const { (void)post(cat(kDeadLetters, id, "/retry")); }
 void ControlClient::discard_dead_letter(std::int64_t id) const {

@@ -12,7 +12,6 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 using cutover::Progress;
-using cutover::Request;
 using cutover::Result;
 using Watch = cutover::Controller::Watch;
 
@@ -54,7 +53,7 @@ std::string text_of(const Json& json, int indent) {
   return json.dump(indent, ' ', false, Json::error_handler_t::replace);
 }
 
-Json to_json(const Request& request) {
+Json to_json(const cutover::Request& request) {
   Json out = {{"verb", name_in(kVerbs, request.verb)}, {"extent", name_in(kExtents, request.extent)}};
   if (request.accept_loss) out["accept_loss"] = true;
   return out;
@@ -147,10 +146,10 @@ Result result_of(const Json& json) {
 
 }  // namespace
 
-Request change_request(const std::string& json) {
+cutover::Request change_request(const std::string& json) {
   const Json body = Json::parse(json, nullptr, false);
   if (!body.is_object()) wrong_request("it is not a JSON object");
-  Request out;
+  cutover::Request out;
   for (const auto& [name, value] : body.items()) {
     if (name == "accept_loss" && value.is_boolean()) {
       out.accept_loss = value.get<bool>();
@@ -166,7 +165,7 @@ Request change_request(const std::string& json) {
   return out;
 }
 
-std::string change_request_json(const Request& request) { return text_of(to_json(request), -1); }
+std::string change_request_json(const cutover::Request& request) { return text_of(to_json(request), -1); }
 
 std::string result_json(const Result& result) { return text_of(to_json(result), 2) + "\n"; }
 
@@ -189,7 +188,7 @@ Watch watch_of(const std::string& json) {
   out.running = members.at("running").get<bool>();
   if (const Json& request = members.at("request"); !request.is_null()) {
     const Members asked(request);
-    out.request = Request{asked.one_of("verb", kVerbs), asked.one_of("extent", kExtents),
+    out.request = cutover::Request{asked.one_of("verb", kVerbs), asked.one_of("extent", kExtents),
                           request.contains("accept_loss") && request.at("accept_loss") == Json(true)};
   }
   out.steps = steps_of(members.at("steps"));

@@ -66,7 +66,7 @@ Handlers handlers_of(cutover::Migration& migration, obs::Metrics& metrics, const
   Handlers out;
   out.status = [&migration] { return migration.status(); };
   out.metrics = [&metrics] { return metrics.text(); };
-  out.pause_apply = [&migration] { migration.pause_apply(); };
+  out.pause_apply = [&migration] { return migration.pause_apply(kBatchEnds); };
   out.resume_apply = [&migration] { migration.resume_apply(); };
   // What it was last told, in a sidecar that has something to copy: nobody else holds it.
   const auto held = std::make_shared<std::atomic<bool>>(false);

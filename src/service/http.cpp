@@ -8,7 +8,7 @@ namespace walign::service {
 
 namespace {
 
-constexpr int kThreads = 4 + kEventReaders;  // so that pages are answered while all of those read
+constexpr int kPageThreads = 4 + kEventReaders;  // so that pages are answered while all of those read
 constexpr const char* kPlain = "text/plain; charset=utf-8";
 
 Answer ready(const Handlers& handlers) {
@@ -67,7 +67,7 @@ Respond http_responder(Handlers handlers) {
 HttpServer::HttpServer(const std::string& address, Handlers handlers) {
   Socket listening = listen_tcp(address);
   port_ = port_of(listening);
-  server_ = std::make_unique<WebServer>(std::move(listening), http_responder(std::move(handlers)), kThreads);
+  server_ = std::make_unique<WebServer>(std::move(listening), http_responder(std::move(handlers)), kPageThreads);
 }
 
 HttpServer::~HttpServer() = default;

@@ -14,7 +14,7 @@ constexpr std::chrono::milliseconds kEvery(1'000);
 constexpr std::chrono::milliseconds kEveryInAChange(200);
 
 template <class T>
-nlohmann::json known(const std::optional<T>& value) {
+nlohmann::json or_null(const std::optional<T>& value) {
   return value ? nlohmann::json(*value) : nlohmann::json();
 }
 
@@ -90,7 +90,7 @@ std::string Observer::history_json() const {
   {
     const std::lock_guard lock(mutex_);
     for (const auto& s : history_.samples()) {
-      samples.push_back({s.at_us / 1000, known(s.lag_bytes), known(s.lag_seconds), known(s.rows_per_second)});
+      samples.push_back({s.at_us / 1000, or_null(s.lag_bytes), or_null(s.lag_seconds), or_null(s.rows_per_second)});
     }
   }
   const nlohmann::ordered_json out = {{"every_ms", History::kSampleEveryUs / 1000},

@@ -56,16 +56,16 @@ Json table_json(const verify::TableReport& table) {
           {"rows_that_differ", differences}};
 }
 
-[[noreturn]] void wrong_request(const std::string& what) {
+[[noreturn]] void wrong_verification(const std::string& what) {
   throw Error(ErrorKind::usage, cat("a request to verify: ", what),
               R"(such as {"tables": ["public.users"], "all": true})");
 }
 
 std::vector<std::string> texts_of(const Json& list, const std::string& name) {
   std::vector<std::string> out;
-  if (!list.is_array()) wrong_request(cat(name, " is not a list"));
+  if (!list.is_array()) wrong_verification(cat(name, " is not a list"));
   for (const auto& item : list) {
-    if (!item.is_string()) wrong_request(cat(name, " has something that is not a text"));
+    if (!item.is_string()) wrong_verification(cat(name, " has something that is not a text"));
     out.push_back(item.get<std::string>());
   }
   return out;
@@ -82,7 +82,7 @@ std::string verification_json(const verify::Report& report) {
 
 verify::Request verification_request(const std::string& json) {
   const Json body = Json::parse(json, nullptr, false);
-  if (!body.is_object()) wrong_request("it is not a JSON object");
+  if (!body.is_object()) wrong_verification("it is not a JSON object");
   verify::Request out;
   for (const auto& [name, value] : body.items()) {
     if (name == "tables") {
@@ -92,7 +92,7 @@ verify::Request verification_request(const std::string& json) {
     } else if ((name == "all" || name == "repair") && value.is_boolean()) {
       (name == "all" ? out.all : out.repair) = value.get<bool>();
     } else {
-      wrong_request(cat(name, " is not known, or of another type"));
+      wrong_verification(cat(name, " is not known, or of another type"));
     }
   }
   return out;

@@ -11,7 +11,7 @@ namespace walign::source {
 namespace {
 
 using Steady = std::chrono::steady_clock;
-constexpr std::size_t kPartBytes = std::size_t{1} << 20U;
+constexpr std::size_t kReplayedPartBytes = std::size_t{1} << 20U;
 
 class CaptureSource final : public Source {
  public:
@@ -130,7 +130,7 @@ class CaptureSource final : public Source {
       return;
     }
     const decode::Place protocol{static_cast<int>(header.protocol_version()), header.parallel(), false};
-    assembler_.emplace(kPartBytes, protocol);
+    assembler_.emplace(kReplayedPartBytes, protocol);
     running_ = std::make_unique<RunningTransactions>(state::Spill::open(options_.spill_directory),
                                                      options_.spill_above_bytes);
   }

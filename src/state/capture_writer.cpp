@@ -10,7 +10,6 @@ namespace walign::state {
 
 namespace {
 
-constexpr std::uint64_t kRoomBytes = 64U << 20U;
 constexpr std::size_t kBlockBytes = std::size_t{256} << 10U;  // of frames, before compression
 
 // What must be equal for a capture to go on.

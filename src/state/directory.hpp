@@ -21,6 +21,9 @@ std::string database_path(const std::string& directory);
 // Whether there is no database yet, or one whose making was cut short before it held anything.
 bool database_is_new(const std::string& directory);
 
+// What must stay free where much is written: RocksDB aborts on a disk without any room.
+constexpr std::uint64_t kRoomBytes = 64U << 20U;
+
 // Error(storage) where the disk has less than `bytes` left for this user.
 void require_room(const std::string& directory, std::uint64_t bytes);
 

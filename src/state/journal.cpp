@@ -18,8 +18,7 @@ namespace walign::state {
 
 namespace {
 
-constexpr std::uint64_t kRoomBytes = 64U << 20U;
-constexpr std::size_t kBlockBytes = std::size_t{256} << 10U;  // of parts, before compression
+constexpr std::size_t kPartsBytes = std::size_t{256} << 10U;  // of parts, before compression
 constexpr std::int64_t kSegmentsKept = 16;                    // about so many make up what is kept
 constexpr std::int64_t kSmallestSegment = std::int64_t{64} << 10U;
 constexpr std::int64_t kLargestSegment = std::int64_t{64} << 20U;
@@ -103,7 +102,7 @@ class Files final : public Journal {
     }
     pending_bytes_ += part.transaction().size() + sizeof(v1::JournalPart);
     *pending_.add_parts() = std::move(part);
-    if (pending_bytes_ >= kBlockBytes) write_block();
+    if (pending_bytes_ >= kPartsBytes) write_block();
   }
 
   void pass(Lsn position) override {

@@ -15,7 +15,7 @@ constexpr std::array<const char*, kFamilies> kNames = {"identity", "checkpoints"
 
 // Logs, catalog and what opening writes, with a margin: on a disk without any room RocksDB does not fail
 // to open, it aborts.
-constexpr std::uint64_t kRoomBytes = 16U << 20U;
+constexpr std::uint64_t kRoomToOpen = 16U << 20U;
 
 std::vector<rocksdb::ColumnFamilyDescriptor> descriptors() {
   const auto options = family_options();
@@ -30,7 +30,7 @@ std::unique_ptr<RocksStore> RocksStore::open(const std::string& directory, const
                                              Retention retention) {
   WALIGN_CHECK(retention.recent > 0 && retention.then_every_us > 0);
   prepare_directory(directory, migration);
-  require_room(directory, kRoomBytes);
+  require_room(directory, kRoomToOpen);
   std::unique_ptr<RocksStore> store(new RocksStore(directory, retention));
   auto options = database_options();
   // Not where files without their catalog lie: RocksDB would begin afresh and delete them.

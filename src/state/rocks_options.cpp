@@ -11,8 +11,6 @@ namespace walign::state {
 
 namespace {
 
-constexpr std::size_t kMiB = 1024 * 1024;
-
 class NoLog final : public rocksdb::Logger {
  public:
   using rocksdb::Logger::Logv;

@@ -10,6 +10,8 @@
 
 namespace walign::state {
 
+constexpr std::size_t kMiB = 1024 * 1024;
+
 rocksdb::DBOptions database_options();
 rocksdb::ColumnFamilyOptions family_options();
 // Keeps a reader from writing a log of its own into a directory that belongs to somebody else.

@@ -12,8 +12,6 @@ namespace {
 constexpr const char* kIdentityKey = "identity";
 constexpr const char* kPhaseKey = "phase";
 
-std::string_view view(const rocksdb::Slice& slice) { return {slice.data(), slice.size()}; }
-
 }  // namespace
 
 // ------------------------------------------------------------------------------------ reading, writing

@@ -18,6 +18,8 @@ struct Retention {
 enum class Family : std::size_t { identity, checkpoints, phase, dirty, verify };
 constexpr std::size_t kFamilies = 5;
 
+inline std::string_view view(const rocksdb::Slice& slice) { return {slice.data(), slice.size()}; }
+
 class RocksStore final : public Store {
  public:
   static std::unique_ptr<RocksStore> open(const std::string& directory, const std::string& migration,

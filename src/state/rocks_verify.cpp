@@ -18,8 +18,6 @@ std::string prefix_of(const std::string& table) {
   return out;
 }
 
-std::string_view view(const rocksdb::Slice& slice) { return {slice.data(), slice.size()}; }
-
 }  // namespace
 
 void RocksStore::write_dirty(const DirtyKeys& keys) {

@@ -13,8 +13,6 @@ namespace walign::state {
 
 namespace {
 
-constexpr std::size_t kMiB = 1024 * 1024;
-constexpr std::uint64_t kRoomBytes = 64 * kMiB;  // RocksDB aborts on a disk without any room
 constexpr std::uint64_t kLookEveryBytes = 16 * kMiB;
 
 // Big-endian, so that a transaction's pieces lie together, in order.

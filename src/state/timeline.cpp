@@ -7,11 +7,11 @@ namespace walign::state {
 
 namespace {
 
-constexpr const char* kBeginAgain =
+constexpr const char* kBeginAndAdopt =
     "begin again: `walign remove`, then `walign run` with existing_rows: adopt, which compares the rows that "
     "the target has with the source's and mends them";
 
-[[noreturn]] void refuse(std::string message, std::string hint, Lsn at) {
+[[noreturn]] void refuse_crossing(std::string message, std::string hint, Lsn at) {
   throw Error(ErrorKind::precondition, std::move(message), std::move(hint)).at(at);
 }
 
@@ -56,18 +56,18 @@ Lsn end_of(const StartFacts& facts, const TimelineHistory& history, std::uint32_
   for (const auto& past : history) {
     if (past.timeline == from) return past.end;
   }
-  refuse(cat(failed_over(facts, from),
+  refuse_crossing(cat(failed_over(facts, from),
              ", from which it does not come: the source was restored from a backup, or "
              "another standby was promoted before"),
-         cat("set source: to the server that went on from timeline ", from, ", or ", kBeginAgain),
+         cat("set source: to the server that went on from timeline ", from, ", or ", kBeginAndAdopt),
          facts.target->position);
 }
 
 void refuse_lost(const StartFacts& facts, std::uint32_t from, Lsn end, Lsn known, const std::string& who) {
   if (known <= end) return;
-  refuse(cat(failed_over(facts, from), ", which ended at ", end, "; ", who, " up to ", known,
+  refuse_crossing(cat(failed_over(facts, from), ", which ended at ", end, "; ", who, " up to ", known,
              ": the source failed over or was restored, and has lost what lies between"),
-         kBeginAgain, known);
+         kBeginAndAdopt, known);
 }
 
 }  // namespace
@@ -99,33 +99,33 @@ Crossing cross_timeline(StartFacts& facts, const TimelineHistory& history,
   const auto from = recorded(facts);
   const Lsn position = facts.target->position;
   if (!facts.store) {
-    refuse(cat(failed_over(facts, from),
+    refuse_crossing(cat(failed_over(facts, from),
                ", and the state directory, which knows how far it was read, is not here"),
-           cat("run it where the state directory is, or ", kBeginAgain), position);
+           cat("run it where the state directory is, or ", kBeginAndAdopt), position);
   }
   if (!may_cross_in(facts.store->phase)) {
-    refuse(
+    refuse_crossing(
         cat(failed_over(facts, from), ": the source failed over while the sides were being changed (phase ",
             facts.store->phase, ")"),
-        cat("look at both sides with `walign recover`; ", kBeginAgain), position);
+        cat("look at both sides with `walign recover`; ", kBeginAndAdopt), position);
   }
   const Lsn end = end_of(facts, history, from);
   refuse_lost(facts, from, end, position, "the target has it");
   refuse_lost(facts, from, end, facts.store->durable, "the state directory has seen it");
   for (const auto& table : copied) {
     if (table.fence <= end) continue;
-    refuse(cat(failed_over(facts, from), ", which ended at ", end, "; rows of ", table.route,
+    refuse_crossing(cat(failed_over(facts, from), ", which ended at ", end, "; rows of ", table.route,
                " were copied as of ", table.fence, " and may have been lost since"),
            cat("copy this table again: take it out of walign.yaml, run `walign run`, put it back with "
                "existing_rows: adopt, which compares its rows and mends them"),
            table.fence);
   }
   if (!facts.slot) {
-    refuse(cat(failed_over(facts, from), ", which ended at ", end, "; nothing that the target has (up to ",
+    refuse_crossing(cat(failed_over(facts, from), ", which ended at ", end, "; nothing that the target has (up to ",
                position, ") was lost, but slot ", facts.slot_name, " is not on the new primary"),
            cat("a slot survives a failover where the standby synchronises it (PostgreSQL 17: "
                "sync_replication_slots = on, hot_standby_feedback = on, primary_slot_name); otherwise ",
-               kBeginAgain),
+               kBeginAndAdopt),
            position);
   }
   facts.target->source_timeline = facts.source_timeline;

@@ -26,6 +26,8 @@ class Board {
   // Runs `work` on the loop's thread between two batches; throws what it throws, or Error(transient) if that
   // moment did not come in time.
   void ask(std::function<void(apply::Applier&)> work, std::chrono::milliseconds timeout);
+  // Whether the loop is between two batches within `timeout`.
+  bool comes_to_it(std::chrono::milliseconds timeout);
   // The loop's side.
   void carry_out(apply::Applier& applier);
   // Somebody waits for the loop to be between two batches.
@@ -71,6 +73,15 @@ inline void Board::ask(std::function<void(apply::Applier&)> work, std::chrono::m
   throw Error(
       ErrorKind::transient, "the sidecar did not come to it in time",
       "it is in the middle of a large transaction, or not connected: `walign status`; then try again");
+}
+
+inline bool Board::comes_to_it(std::chrono::milliseconds timeout) {
+  try {
+    ask([](apply::Applier&) {}, timeout);
+    return true;
+  } catch (const Error&) {
+    return false;
+  }
 }
 
 inline void Board::carry_out(apply::Applier& applier) {

@@ -357,7 +357,10 @@ bool Sidecar::pause_backfill(bool paused) {
   copier->pause(paused);
   return true;
 }
-void Sidecar::pause_apply() { impl_->board.pause(true); }
+bool Sidecar::pause_apply(std::chrono::milliseconds patience) {
+  impl_->board.pause(true);
+  return !status().connected || impl_->board.comes_to_it(patience);
+}
 void Sidecar::resume_apply() { impl_->board.pause(false); }
 void Sidecar::put_phase(const std::string& phase) { impl_->store->put_phase(phase); }
 void Sidecar::retry_dead_letter(std::int64_t id, std::chrono::milliseconds timeout) {

@@ -11,8 +11,6 @@ using namespace walign::test;
 
 namespace {
 
-bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
-
 std::string finding(const Migration& m, const std::string& subject) {
   for (const auto& f : stream::prepare(m.config(), nullptr).findings) {
     if (f.subject == subject) return f.what + "; " + f.remedy;

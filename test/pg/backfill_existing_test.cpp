@@ -26,8 +26,6 @@ struct Filled {
   Migration m;
 };
 
-bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
-
 }  // namespace
 
 TEST_CASE("existing_rows: empty deletes the target's rows, which is said before, and copies") {

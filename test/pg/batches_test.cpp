@@ -48,6 +48,32 @@ TEST_CASE("a row that fails in a COPY is set aside, and those around it are appl
   CHECK(letters(n.m) == std::vector<std::string>{"INSERT id=1500 22001 chain 1"});
 }
 
+TEST_CASE("apply is at rest when it says so: what was begun is written first, and then nothing") {
+  NarrowTarget n;
+  Run run(n.m);
+  run.wait_until_streaming();
+  n.m.source.exec("INSERT INTO t VALUES (1, 'a')");
+  run.catch_up(n.m.source);
+  Sql locker(n.m.target_url);
+  locker.exec("BEGIN; SELECT FROM t WHERE id = 1 FOR UPDATE");
+  n.m.source.exec("UPDATE t SET v = 'b' WHERE id = 1");
+  REQUIRE(eventually([&] {
+    return n.m.target.scalar<bool>(
+        "SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = "
+        "current_database()");
+  }));
+  CHECK(!run.sidecar().pause_apply(300ms));
+  locker.exec("COMMIT");
+  CHECK(run.sidecar().pause_apply(20s));
+  CHECK(n.m.target.scalar("SELECT v FROM t WHERE id = 1") == "b");
+  n.m.source.exec("UPDATE t SET v = 'c' WHERE id = 1");
+  std::this_thread::sleep_for(300ms);
+  CHECK(n.m.target.scalar("SELECT v FROM t WHERE id = 1") == "b");
+  run.sidecar().resume_apply();
+  run.catch_up(n.m.source);
+  CHECK(n.m.target.scalar("SELECT v FROM t WHERE id = 1") == "c");
+}
+
 TEST_CASE(
     "a batch that fails while the next one is gathered is mended first, and nothing after it is lost or "
     "twice") {

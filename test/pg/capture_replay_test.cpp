@@ -14,8 +14,6 @@ using namespace walign::test;
 
 namespace {
 
-bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
-
 // Domains, enums, partitions, keys that are not the primary one, whole old rows, a generated column.
 constexpr const char* kTables = R"(
   CREATE TYPE mood AS ENUM ('sad', 'ok');

@@ -5,10 +5,6 @@
 
 namespace walign::test {
 
-inline bool has(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
-
 // The dead letters as lines "operation key state chain", in order; chains numbered from the first that is seen.
 inline std::vector<std::string> letters(Migration& m) {
   std::vector<std::string> out;

@@ -20,8 +20,6 @@ Gate gate_of(const ServerFigures& giver, const std::string& name, bool gives_way
   return {};
 }
 
-bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
-
 // Looks with the rights of a superuser, as a role in pg_read_all_stats would.
 pg::Connection superuser(const FenceBed& bed) {
   pg::ConnectionOptions options;

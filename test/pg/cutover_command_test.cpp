@@ -11,8 +11,6 @@ using Json = nlohmann::json;
 
 namespace {
 
-bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
-
 std::string outcome(Sql& sql, const std::string& statement) {
   try {
     sql.exec(statement);

@@ -29,8 +29,6 @@ class TakerBed : public FenceBed {
   FenceRow row{1, RowState::closed, 7, {}, {}};
 };
 
-bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
-
 }  // namespace
 
 TEST_CASE("a taker opens only when the stream is at or past the fence, and then takes writes") {
@@ -191,7 +189,7 @@ TEST_CASE("somebody's DDL that takes a trigger down is noticed") {
 namespace {
 
 // Everything in the database that a forgotten object would show in.
-Rows everything(Sql& db) {
+test::Rows everything(Sql& db) {
   return db.rows(R"(
     SELECT 'class ' || relnamespace::regnamespace || '.' || relname AS what FROM pg_class
     WHERE relnamespace <> 'pg_toast'::regnamespace
@@ -211,7 +209,7 @@ TEST_CASE("after a removal nothing is left in the catalogs") {
   bed.one_table();
   bed.tables("CREATE TABLE p (id int) PARTITION BY RANGE (id); CREATE TABLE p1 PARTITION OF p DEFAULT");
   bed.mapped.push_back({"public", "p"});
-  const Rows before = everything(bed.admin);
+  const test::Rows before = everything(bed.admin);
   REQUIRE(bed.fence().done);
   CHECK_THROWS_AS(remove_fence(*bed.giver, bed.id.migration), Error);
   SECTION("removed while fenced") {}
@@ -244,7 +242,7 @@ TEST_CASE("a rehearsal makes everything and leaves nothing") {
   bed.tables("CREATE TABLE p (id int) PARTITION BY RANGE (id); CREATE TABLE p1 PARTITION OF p DEFAULT");
   bed.mapped.push_back({"public", "p"});
   bed.install();
-  const Rows before = everything(bed.admin);
+  const test::Rows before = everything(bed.admin);
   Sql holder = bed.as("app");
   holder.exec("BEGIN; INSERT INTO t VALUES (100, 'held')");
   std::thread commits([&] {

@@ -6,9 +6,7 @@ using namespace walign::test;
 
 namespace {
 
-struct Killed {};
-
-Error refused(FinishBed& bed) {
+Error remove_refused(FinishBed& bed) {
   try {
     bed.remove();
   } catch (const Error& error) {
@@ -66,7 +64,7 @@ TEST_CASE("remove is refused while the target takes writes or a change of sides 
         std::tuple(RowState::sealed, RowState::closed, "walign recover"),
         std::tuple(RowState::closed, RowState::fenced, "walign recover")}) {
     bed.stands_now(source, target);
-    const auto error = refused(bed);
+    const auto error = remove_refused(bed);
     INFO(error.describe());
     CHECK(error.kind() == ErrorKind::precondition);
     CHECK(has(error.hint(), hint));
@@ -83,9 +81,9 @@ TEST_CASE("remove is refused for what is finished, also where the state director
   FinishBed finished(false);
   finished.cut_over();
   finished.finish(OldSide::closed);
-  CHECK(has(refused(finished).message(), "is finished"));
+  CHECK(has(remove_refused(finished).message(), "is finished"));
   std::filesystem::remove_all(finished.state());
-  CHECK(has(refused(finished).message(), "is finished"));  // the triggers say so
+  CHECK(has(remove_refused(finished).message(), "is finished"));  // the triggers say so
 }
 
 TEST_CASE("remove leaves another migration in the same databases as it is") {
@@ -103,7 +101,7 @@ TEST_CASE("a table that is held is said with who holds it, and remove is run aga
   bed.stands(RowState::open, RowState::closed);
   Sql reader = bed.target.as("app");
   reader.exec("BEGIN; SELECT count(*) FROM t_new");
-  const auto error = refused(bed);
+  const auto error = remove_refused(bed);
   CHECK(error.kind() == ErrorKind::precondition);
   CHECK(has(error.message(), "public.t_new; held by pid " + std::to_string(reader.backend_pid())));
   CHECK(outcome(bed.target.app, "INSERT INTO t_new VALUES (1, 'w')") == "25006");
@@ -116,7 +114,7 @@ TEST_CASE("a fence of the same name that is another migration's is not taken for
   FinishBed bed(false);
   bed.stands(RowState::open, RowState::closed);
   insert_row(*bed.target.giver, {FinishBed::kName, Side::source}, {1, RowState::open, 7, {}, {}});
-  CHECK(has(refused(bed).hint(), "another migration has the same name"));
+  CHECK(has(remove_refused(bed).hint(), "another migration has the same name"));
 }
 
 TEST_CASE("a stalled instance is displaced before anything is taken away") {

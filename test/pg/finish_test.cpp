@@ -17,8 +17,6 @@ constexpr const char* kClosed =
     "trigger walign_closed_statement on p1\n"
     "trigger walign_closed_statement on t";
 
-struct Killed {};
-
 // Runs it again and again, and kills it whenever it has done one thing; how often that was.
 int kill_after_each_step(FinishBed& bed, OldSide old_side, const std::function<void()>& between) {
   for (int kills = 0; kills < 100; ++kills) {

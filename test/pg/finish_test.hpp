@@ -14,10 +14,6 @@ inline Server& moved_server() {
   return server;
 }
 
-inline bool has(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
-
 // Everything in a database that could be walign's, a line each.
 inline std::vector<std::string> things(Sql& db) {
   std::vector<std::string> out;
@@ -42,6 +38,8 @@ ORDER BY 1)")) {
   return out;
 }
 inline std::string text_of(const std::vector<std::string>& lines) { return join(lines, "\n"); }
+
+struct Killed {};
 
 class FinishBed {
  public:

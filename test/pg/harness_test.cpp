@@ -17,8 +17,6 @@ using namespace walign::test;
 
 namespace {
 
-bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
-
 std::string sqlstate_of(Sql& db, const std::string& sql) {
   try {
     db.exec(sql);

@@ -12,8 +12,6 @@ using namespace walign::test;
 
 namespace {
 
-bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
-
 Server& one_server() {
   static Server server({.name = "source"});
   return server;

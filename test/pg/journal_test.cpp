@@ -14,8 +14,6 @@ using namespace walign::test;
 
 namespace {
 
-bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
-
 struct Operator {
   explicit Operator(const std::string& more = "")
       : files{"shop", source.url("app"), target.url("app"), kRules, "http: \"\"\n" + more} {

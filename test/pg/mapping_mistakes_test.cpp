@@ -6,8 +6,6 @@ using namespace walign::test;
 
 namespace {
 
-bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
-
 // Nothing of walign's is on either server.
 bool untouched(Migration& m) {
   return m.source.scalar<int>("SELECT count(*)::int FROM pg_publication") == 0 &&

@@ -4,12 +4,6 @@
 using namespace walign;
 using namespace walign::test;
 
-namespace {
-
-bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
-
-}  // namespace
-
 TEST_CASE("a partitioned source goes into a plain target, or one partitioned otherwise") {
   Migration m;
   m.source.exec(

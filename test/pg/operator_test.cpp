@@ -24,8 +24,6 @@ constexpr const char* kRules = R"(  - public.users: public.users_async
       price_cents: false
 )";
 
-bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
-
 struct Operator {
   Operator() : source({.name = "source"}), target({.name = "target"}) {
     from.exec(

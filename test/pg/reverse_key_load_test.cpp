@@ -59,17 +59,7 @@ void under_load(bool one_database) {
   };
   busy(200);
   for (const Verb verb : {Verb::cutover, Verb::rollback, Verb::cutover}) {
-    bool done = false;
-    std::string why;
-    for (int tries = 0; tries < 20 && !done; ++tries) {
-      const auto result = sides.change(verb);
-      why = result.message;
-      done = result.outcome == Result::Outcome::done;
-      REQUIRE(result.outcome != Result::Outcome::in_doubt);
-      if (!done) std::this_thread::sleep_for(500ms);
-    }
-    INFO(why);
-    REQUIRE(done);
+    sides.change_until_done(verb);
     busy(200);
   }
   writers.stop();

@@ -12,7 +12,7 @@ namespace {
 void cut_over(Sides& sides) {
   sides.wait_until_streaming();
   REQUIRE(sides.verified());
-  REQUIRE(sides.change(Verb::cutover).outcome == Result::Outcome::done);
+  sides.change_until_done(Verb::cutover);
   sides.wait_for([](const auto& s) { return s.sides.rollback_ready == true; }, "ready");
 }
 
@@ -240,13 +240,12 @@ TEST_CASE("a rollback does not open the source while a row is without its key") 
     locker.exec("BEGIN; SELECT FROM market.offers WHERE name = 'new' FOR KEY SHARE");
   });
   REQUIRE(eventually([&] { return market.named("new") == 1; }, 20s));
-  auto result = sides.change(Verb::rollback);
+  const auto result = sides.change(Verb::rollback);
   CHECK(result.outcome != Result::Outcome::done);
   CHECK(result.writes != "source");
   locker.exec("COMMIT");
   market.settle(sides);
-  result = sides.change(Verb::rollback);
-  CHECK(result.outcome == Result::Outcome::done);
+  sides.change_until_done(Verb::rollback);
   CHECK(market.equal());
 }
 

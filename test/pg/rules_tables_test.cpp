@@ -6,8 +6,6 @@ using namespace walign::test;
 
 namespace {
 
-bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
-
 Error refused(const Migration& m, const std::string& words, bool no_backfill = false) {
   Run run(m, {}, no_backfill);
   const auto error = run.wait();

@@ -7,8 +7,6 @@ using namespace walign::test;
 
 namespace {
 
-bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
-
 // A table that was streamed for a while; walign is stopped now.
 struct Stopped {
   Migration m;

@@ -6,10 +6,6 @@
 
 namespace walign::test {
 
-inline bool has(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
-
 // A run that ends with this kind of error; its message has `words`, its hint `remedy`.
 inline Error refused(const Migration& m, ErrorKind kind, const std::string& words, const std::string& remedy,
                      bool no_backfill = false) {

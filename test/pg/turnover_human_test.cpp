@@ -12,8 +12,6 @@ using cutover::Verb;
 
 namespace {
 
-bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
-
 // A tenth of what it costs is lost on the way: 123.45 there is 123.5, and 12350 back. It shows only in a row that no
 // sample reaches.
 void items(Migration& m) {

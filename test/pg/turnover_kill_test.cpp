@@ -74,17 +74,6 @@ void adjust(config::Config& c) {
   c.cutover.lease = Millis(2000);
 }
 
-void change_until_done(Sides& sides, Verb verb) {
-  std::string why;
-  for (int tries = 0; tries < 20; ++tries) {
-    const auto result = sides.change(verb);
-    if (result.outcome == Result::Outcome::done) return;
-    why = result.message;
-    std::this_thread::sleep_for(300ms);
-  }
-  FAIL(why);
-}
-
 // One attempt each way, killed after `step`; whatever came of it, the next one is brought to its end.
 void killed_after(const std::string& step) {
   INFO(step);
@@ -103,7 +92,7 @@ void killed_after(const std::string& step) {
     Sides sides(m, adjust);
     const auto rests = at_rest(sides);
     const std::string wanted = verb == Verb::cutover ? "target" : "source";
-    if (rests != wanted) change_until_done(sides, verb);
+    if (rests != wanted) sides.change_until_done(verb);
     const auto before = writers.acknowledged();
     REQUIRE(eventually([&] { return writers.acknowledged() > before + 50; }, 30s));
   }
@@ -143,7 +132,7 @@ TEST_CASE(
   CHECK(m.target.scalar("SELECT state FROM walign.fence") == "CLOSED");
   Sides sides(m, adjust);
   CHECK(at_rest(sides) == "source");
-  change_until_done(sides, Verb::cutover);
+  sides.change_until_done(Verb::cutover);
   const auto then = writers.acknowledged();
   REQUIRE(eventually([&] { return writers.acknowledged() > then + 50; }, 30s));
   writers.stop();

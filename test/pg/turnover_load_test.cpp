@@ -24,18 +24,7 @@ void there_and_back(bool one_database) {
   busy(300);
   std::size_t changes = 0;
   for (const Verb verb : {Verb::cutover, Verb::rollback, Verb::cutover}) {
-    // A batch in flight or a dirty key too many may shut a gate, or a pause be over: asked again, as an operator would.
-    bool done = false;
-    std::string why;
-    for (int tries = 0; tries < 20 && !done; ++tries) {
-      const auto result = sides.change(verb);
-      why = result.message;
-      done = result.outcome == Result::Outcome::done;
-      REQUIRE(result.outcome != Result::Outcome::in_doubt);
-      if (!done) std::this_thread::sleep_for(500ms);
-    }
-    INFO(why);
-    REQUIRE(done);
+    sides.change_until_done(verb);
     ++changes;
     busy(300);
   }

@@ -110,19 +110,6 @@ class InTheWay {
 
 void adjust(config::Config& c) { c.verify.every = std::chrono::milliseconds(500); }
 
-// A gate may be shut for a moment, or a pause be over: asked again, as an operator would.
-Result change_until_done(Sides& sides, Verb verb) {
-  Result result;
-  for (int tries = 0; tries < 30; ++tries) {
-    result = sides.change(verb);
-    if (result.outcome == Result::Outcome::done) return result;
-    REQUIRE(result.outcome != Result::Outcome::in_doubt);
-    std::this_thread::sleep_for(300ms);
-  }
-  FAIL(result.message);
-  return result;
-}
-
 // Slow enough to be there when the fence comes.
 void vacuum_slowly(Migration& m) {
   m.both(
@@ -152,7 +139,7 @@ TEST_CASE(
   for (const Verb verb : {Verb::cutover, Verb::rollback}) {
     const bool there = verb == Verb::cutover;
     InTheWay way(there ? m.source.conninfo() : m.target.conninfo());
-    const auto result = change_until_done(sides, verb);
+    const auto result = sides.change_until_done(verb);
     way.dump();
     CHECK(way.old_snapshot_writes() == "25006");
     const auto report = nlohmann::json::parse(result.report);

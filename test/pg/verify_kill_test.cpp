@@ -46,8 +46,6 @@ struct Program {
   std::unique_ptr<Process> walign;
 };
 
-bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
-
 }  // namespace
 
 TEST_CASE("walign verify tells what differs, and exits with 4") {

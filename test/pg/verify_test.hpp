@@ -24,6 +24,7 @@ class Verifying {
       throw std::runtime_error("not copied: " + status().last_error);
     throw_if_ended();
   }
+  void pause_backfill(bool pause) { sidecar_->pause_backfill(pause); }
   void catch_up(Sql& source) {
     source.exec("SELECT pg_logical_emit_message(true, 'test', 'catch up')");
     const auto end = Lsn::parse(source.scalar("SELECT pg_current_wal_insert_lsn()::text"));

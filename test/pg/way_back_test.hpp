@@ -12,10 +12,6 @@
 
 namespace walign::test {
 
-inline bool has(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
-
 inline pg::ConnectionOptions to(const std::string& conninfo) {
   pg::ConnectionOptions options;
   options.conninfo = conninfo;

@@ -6,3 +6,14 @@
 #else
 #include <catch2/catch.hpp>
 #endif
+
+#include <string>
+#include <string_view>
+
+namespace walign::test {
+
+inline bool has(const std::string& text, std::string_view part) {
+  return text.find(part) != std::string::npos;
+}
+
+}  // namespace walign::test

@@ -78,6 +78,18 @@ class Sides {
     UNSCOPED_INFO(watch.result->message << " / " << watch.result->hint);
     return *watch.result;
   }
+  // A gate may be shut for a moment, or a pause be over, on a busy machine: asked again, as an operator would.
+  cutover::Result change_until_done(cutover::Verb verb) {
+    cutover::Result result;
+    for (int tries = 0; tries < 30; ++tries) {
+      result = change(verb);
+      if (result.outcome == cutover::Result::Outcome::done) return result;
+      REQUIRE(result.outcome != cutover::Result::Outcome::in_doubt);
+      std::this_thread::sleep_for(300ms);
+    }
+    FAIL(result.message);
+    return result;
+  }
   void catch_up(Sql& giver) {
     giver.exec("SELECT pg_logical_emit_message(true, 'test', 'catch up')");
     const auto end = Lsn::parse(giver.scalar("SELECT pg_current_wal_insert_lsn()::text"));

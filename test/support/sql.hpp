@@ -75,6 +75,17 @@ class Sql {
   std::unique_ptr<pg_conn, Finish> connection_;
 };
 
+template <>
+std::string Sql::scalar<std::string>(const std::string& sql, const std::vector<Value>& parameters);
+template <>
+std::int64_t Sql::scalar<std::int64_t>(const std::string& sql, const std::vector<Value>& parameters);
+template <>
+int Sql::scalar<int>(const std::string& sql, const std::vector<Value>& parameters);
+template <>
+double Sql::scalar<double>(const std::string& sql, const std::vector<Value>& parameters);
+template <>
+bool Sql::scalar<bool>(const std::string& sql, const std::vector<Value>& parameters);
+
 std::string quote_ident(const std::string& name);    // always quoted
 std::string quote_literal(const std::string& text);  // E'' when there are backslashes
 

@@ -6,8 +6,8 @@ using namespace std::chrono_literals;
 
 namespace {
 
-struct Bench {
-  explicit Bench(std::vector<std::string> columns = {"id", "v"})
+struct CopyBench {
+  explicit CopyBench(std::vector<std::string> columns = {"id", "v"})
       : routes{route(0, "t", columns)}, t(routes[0]) {}
   std::vector<apply::Execution> encode(std::size_t copy_from) {
     encoder.copy_from(copy_from);
@@ -28,7 +28,7 @@ struct Bench {
 }  // namespace
 
 TEST_CASE("so many inserts or more come by COPY, fewer in arrays") {
-  Bench b;
+  CopyBench b;
   for (const char* id : {"1", "2", "3"}) b.compactor.add(b.t.insert({id, "a"}));
   const auto many = b.encode(3);
   REQUIRE(many.size() == 1);
@@ -44,7 +44,7 @@ TEST_CASE("so many inserts or more come by COPY, fewer in arrays") {
 }
 
 TEST_CASE("deletes are before the rows that come by COPY, and updates stay what they are") {
-  Bench b;
+  CopyBench b;
   b.compactor.add(b.t.remove({"1", kNotSent}));
   b.compactor.add(b.t.insert({"1", "again"}));
   b.compactor.add(b.t.update({"2", "new"}));
@@ -59,7 +59,7 @@ TEST_CASE("deletes are before the rows that come by COPY, and updates stay what 
 }
 
 TEST_CASE("what has a meaning in COPY's text is escaped, and NULL is not its text") {
-  Bench b;
+  CopyBench b;
   b.compactor.add(b.t.insert({"a\tb", "c\nd"}));
   b.compactor.add(b.t.insert({"\\N", kNull}));
   b.compactor.add(b.t.insert({"", "\r\\."}));
@@ -67,7 +67,7 @@ TEST_CASE("what has a meaning in COPY's text is escaped, and NULL is not its tex
 }
 
 TEST_CASE("a column that is written twice, or in another order, has its value each time") {
-  Bench b;
+  CopyBench b;
   auto& columns = b.routes[0].columns;
   columns.push_back(columns[0]);
   columns.back().name = "id2";
@@ -96,7 +96,7 @@ TEST_CASE("where the mapping makes something of a value or a row, or a type diff
 }
 
 TEST_CASE("a value that was not sent is missed by name") {
-  Bench b;
+  CopyBench b;
   b.compactor.add(b.t.insert({"1", kUnchanged}));
   try {
     b.encode(1);

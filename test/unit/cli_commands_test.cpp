@@ -48,7 +48,7 @@ service::Handlers handlers_that_pause(int& pauses) {
     status.tables.push_back({"public.\x1b[31mred", "public.users", "streaming", {}, {}, {}, {}, {}});
     return status;
   };
-  handlers.pause_apply = [&pauses] { ++pauses; };
+  handlers.pause_apply = [&pauses] { return ++pauses > 0; };
   handlers.resume_apply = [&pauses] { --pauses; };
   return handlers;
 }

@@ -14,6 +14,8 @@
 
 namespace walign::cli {
 
+using test::has;
+
 namespace fs = std::filesystem;
 
 struct Outcome {
@@ -30,10 +32,6 @@ inline Outcome walign(std::vector<std::string> arguments, const std::string& typ
   outcome.out = out.str();
   outcome.err = err.str();
   return outcome;
-}
-
-inline bool has(const std::string& text, std::string_view part) {
-  return text.find(part) != std::string::npos;
 }
 
 // A directory with a configuration whose servers do not exist.

@@ -122,7 +122,7 @@ struct Bench {
   }
 };
 
-using Outcome = Result::Outcome;
+using Came = Result::Outcome;
 
 }  // namespace
 
@@ -130,7 +130,7 @@ TEST_CASE("a cutover and a rollback and a cutover, each step told with its time"
   Bench b;
   b.hands.takes["drain"] = Millis(40);
   auto result = b.run(Verb::cutover);
-  CHECK(result.outcome == Outcome::done);
+  CHECK(result.outcome == Came::done);
   CHECK(exit_status(result.outcome) == 0);
   CHECK(b.rows() == "SEALED OPEN 1");
   CHECK(b.hands.flowing == Flow::from_target);
@@ -141,11 +141,11 @@ TEST_CASE("a cutover and a rollback and a cutover, each step told with its time"
   CHECK(b.told[6].step == "drain");
   CHECK(b.told[6].took_ms > 39);
   CHECK(b.told.back().at_ms > 39);
-  CHECK(b.run(Verb::rollback).outcome == Outcome::done);
+  CHECK(b.run(Verb::rollback).outcome == Came::done);
   CHECK(b.rows() == "OPEN SEALED 2");
   CHECK(b.hands.flowing == Flow::from_source);
   result = b.run(Verb::cutover);
-  CHECK(result.outcome == Outcome::done);
+  CHECK(result.outcome == Came::done);
   CHECK(result.epoch == 3);
 }
 
@@ -154,7 +154,7 @@ TEST_CASE("a gate that does not hold, and a hook before the fence that fails, to
     Bench b;
     b.hands.answers[step] = Answer::Kind::refused;
     const auto result = b.run(Verb::cutover);
-    CHECK(result.outcome == Outcome::gate);
+    CHECK(result.outcome == Came::gate);
     CHECK(exit_status(result.outcome) == 3);
     CHECK(result.message == cat(step, " was told to"));
     CHECK(b.rows() == "OPEN CLOSED 0");
@@ -170,7 +170,7 @@ TEST_CASE("whatever fails before the open is backed out, the taker first") {
       b.hands.answers[step] = kind;
       const auto result = b.run(Verb::cutover);
       INFO(step);
-      CHECK(result.outcome == Outcome::backed_out);
+      CHECK(result.outcome == Came::backed_out);
       CHECK(exit_status(result.outcome) == 5);
       CHECK(b.rows() == "OPEN ABORTED 1");
       CHECK(b.hands.flowing == Flow::from_source);
@@ -188,7 +188,7 @@ TEST_CASE("an open whose answer is lost is looked at, and is what it is") {
     b.hands.errors["open"] = ErrorKind::in_doubt;
     b.hands.lost_after_all = done;
     const auto result = b.run(Verb::cutover);
-    CHECK(result.outcome == Outcome::done);  // if it was not done, the attempt is gone on with
+    CHECK(result.outcome == Came::done);  // if it was not done, the attempt is gone on with
     CHECK(b.rows() == "SEALED OPEN 1");
     CHECK(std::count(b.hands.did.begin(), b.hands.did.end(), "open") == (done ? 1 : 2));
     CHECK(std::count(b.hands.did.begin(), b.hands.did.end(), "seal") == 1);
@@ -199,10 +199,10 @@ TEST_CASE("a seal lost to the lease ends where writes are") {
   Bench b;
   b.hands.then["seal"] = [&] { b.hands.rows[Side::source].state = RowState::open; };
   const auto result = b.run(Verb::cutover);
-  CHECK(result.outcome == Outcome::backed_out);
+  CHECK(result.outcome == Came::backed_out);
   CHECK(b.rows() == "OPEN CLOSED 1");
   b.hands.then.clear();
-  CHECK(b.run(Verb::cutover).outcome == Outcome::done);
+  CHECK(b.run(Verb::cutover).outcome == Came::done);
   CHECK(b.rows() == "SEALED OPEN 2");
 }
 
@@ -212,29 +212,29 @@ TEST_CASE("max_pause is the time from the fence to the seal; after the seal nobo
   b.hands.takes["drain"] = Millis(3'000);
   b.hands.takes["prove"] = Millis(3'000);
   const auto result = b.run(Verb::cutover);
-  CHECK(result.outcome == Outcome::backed_out);
+  CHECK(result.outcome == Came::backed_out);
   CHECK(result.message == "out of max_pause (5000 ms)");
   Bench late;
   late.hands.takes["seal"] = Millis(30'000);
-  CHECK(late.run(Verb::cutover).outcome == Outcome::done);
+  CHECK(late.run(Verb::cutover).outcome == Came::done);
 }
 
 TEST_CASE("a cancelled cutover is backed out, and after the open there is nothing to cancel") {
   Bench b;
   b.hands.then["drain"] = [&] { b.driver->cancel(); };
   auto result = b.run(Verb::cutover);
-  CHECK(result.outcome == Outcome::backed_out);
+  CHECK(result.outcome == Came::backed_out);
   CHECK(result.message == "cancelled");
   b.hands.then.clear();
   b.hands.then["open"] = [&] { b.driver->cancel(); };
-  CHECK(b.run(Verb::cutover).outcome == Outcome::done);
+  CHECK(b.run(Verb::cutover).outcome == Came::done);
 }
 
 TEST_CASE("a switch hook that fails leaves the taker open, with a status of its own") {
   Bench b;
   b.hands.answers["switch"] = Answer::Kind::refused;
   const auto result = b.run(Verb::cutover);
-  CHECK(result.outcome == Outcome::hook_failed);
+  CHECK(result.outcome == Came::hook_failed);
   CHECK(exit_status(result.outcome) == 7);
   CHECK(b.rows() == "SEALED OPEN 1");
 }
@@ -248,13 +248,13 @@ TEST_CASE("what is half done is brought to rest by recover, from every pair of r
     b.timing.goes_on = false;
     b.hands.rows[Side::source] = {4, state, 3, {}, {}};
     b.hands.rows[Side::target] = {4, RowState::closed, 3, {}, {}};
-    CHECK(b.start().recover(std::nullopt).outcome == Outcome::done);
+    CHECK(b.start().recover(std::nullopt).outcome == Came::done);
     CHECK(b.rows() == rows);
   }
   Bench b;
   b.hands.rows[Side::source] = {4, RowState::sealed, 3, {}, {}};
   b.hands.rows[Side::target] = {4, RowState::open, 3, {}, {}};
-  CHECK(b.start().recover(std::nullopt).outcome == Outcome::done);
+  CHECK(b.start().recover(std::nullopt).outcome == Came::done);
   CHECK(b.hands.did == std::vector<std::string>{"switch"});
 }
 
@@ -262,7 +262,7 @@ TEST_CASE("a sidecar that finds an attempt of its own after a restart goes on wi
   Bench b;
   b.hands.rows[Side::source] = {4, RowState::sealed, 3, {}, {}};
   b.hands.rows[Side::target] = {4, RowState::closed, 3, {}, {}};
-  CHECK(b.run(Verb::cutover).outcome == Outcome::done);
+  CHECK(b.run(Verb::cutover).outcome == Came::done);
   CHECK(b.hands.did == std::vector<std::string>{"drain", "prove", "sequences", "before_open", "hold",
                                                 "freeze", "open", "switch"});
 }
@@ -273,32 +273,32 @@ TEST_CASE(
   b.hands.rows[Side::source] = {4, RowState::sealed, 3, {}, {}};
   b.hands.unreachable = Side::target;
   auto result = b.run(Verb::cutover);
-  CHECK(result.outcome == Outcome::in_doubt);
+  CHECK(result.outcome == Came::in_doubt);
   CHECK(exit_status(result.outcome) == 6);
   CHECK(result.message == "a server cannot be reached: connection refused");
   CHECK(result.hint.find("--gone") != std::string::npos);
-  CHECK(b.start().recover(Side::target).outcome == Outcome::done);
+  CHECK(b.start().recover(Side::target).outcome == Came::done);
   CHECK(b.hands.key(Side::source) == RowKey{5, RowState::open});
 }
 
 TEST_CASE("rows of a newer owner, and rows to which no step leads, are left alone") {
   Bench b;
   b.hands.rows[Side::target].owner = 8;
-  CHECK(b.run(Verb::cutover).outcome == Outcome::in_doubt);
+  CHECK(b.run(Verb::cutover).outcome == Came::in_doubt);
   b.hands.rows[Side::target] = {2, RowState::open, 0, {}, {}};
-  CHECK(b.run(Verb::cutover).outcome == Outcome::in_doubt);
+  CHECK(b.run(Verb::cutover).outcome == Came::in_doubt);
   CHECK(b.hands.did.empty());
 }
 
 TEST_CASE("a dry run and a rehearsal write no row, and say what does not hold") {
   Bench b;
-  CHECK(b.run(Verb::cutover, Extent::dry_run).outcome == Outcome::done);
+  CHECK(b.run(Verb::cutover, Extent::dry_run).outcome == Came::done);
   CHECK(b.hands.did == std::vector<std::string>{"gate"});
-  CHECK(b.run(Verb::cutover, Extent::rehearse).outcome == Outcome::done);
+  CHECK(b.run(Verb::cutover, Extent::rehearse).outcome == Came::done);
   CHECK(b.hands.did.back() == "rehearse");
   b.hands.answers["rehearse"] = Answer::Kind::given_up;
   const auto result = b.run(Verb::cutover, Extent::rehearse);
-  CHECK(result.outcome == Outcome::gate);
+  CHECK(result.outcome == Came::gate);
   CHECK(result.message == "rehearse was told to");
   CHECK(b.rows() == "OPEN CLOSED 0");
 }
@@ -308,7 +308,7 @@ TEST_CASE("a back-out that cannot have its lock tries again until it has") {
   b.hands.answers["drain"] = Answer::Kind::refused;
   b.hands.errors["abort"] = ErrorKind::transient;
   b.timing.goes_on = false;
-  CHECK(b.run(Verb::cutover).outcome == Outcome::backed_out);
+  CHECK(b.run(Verb::cutover).outcome == Came::backed_out);
   CHECK(std::count(b.hands.did.begin(), b.hands.did.end(), "abort") == 2);
 }
 
@@ -316,7 +316,7 @@ TEST_CASE("a lease that is not longer than max_pause is refused before anything 
   Bench b;
   b.timing.lease = b.timing.max_pause;
   const auto result = b.run(Verb::cutover);
-  CHECK(result.outcome == Outcome::gate);
+  CHECK(result.outcome == Came::gate);
   CHECK(result.message.find("not longer than cutover.max_pause") != std::string::npos);
   CHECK(b.hands.did.empty());
 }

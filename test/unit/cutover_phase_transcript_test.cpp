@@ -148,7 +148,7 @@ std::string way_back(Side giver) {
   return out.str();
 }
 
-constexpr RowState kStates[] = {RowState::open,   RowState::fencing, RowState::fenced,
+constexpr RowState kRowStates[] = {RowState::open,   RowState::fencing, RowState::fenced,
                                 RowState::sealed, RowState::closed,  RowState::aborted};
 constexpr std::pair<int, int> kEpochs[] = {{2, 2}, {2, 3}, {3, 2}};
 
@@ -173,8 +173,8 @@ TEST_CASE("backing out aborts the taker first, whichever side gives") {
 
 TEST_CASE("what follows from every pair of rows after a restart") {
   std::ostringstream out;
-  for (const RowState source : kStates) {
-    for (const RowState target : kStates) {
+  for (const RowState source : kRowStates) {
+    for (const RowState target : kRowStates) {
       for (const auto& [a, b] : kEpochs) {
         const Rows rows{{static_cast<std::uint64_t>(a), source}, {static_cast<std::uint64_t>(b), target}};
         const auto in_time = text(action(looked(phase::Looking{}, rows, true)));
@@ -189,7 +189,7 @@ TEST_CASE("what follows from every pair of rows after a restart") {
 TEST_CASE("when the other server is gone for ever, a human opens the one that is left, in a higher epoch") {
   std::ostringstream out;
   for (const Side left : {Side::source, Side::target}) {
-    for (const RowState state : kStates) {
+    for (const RowState state : kRowStates) {
       Phase phase = step(phase::Looking{}, fact::GivenUp{});
       out << text(action(phase)) << "; a human: the " << name(other(left)) << " is gone for ever\n";
       phase = step(phase, fact::HumanSays{other(left)});

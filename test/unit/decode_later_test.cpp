@@ -4,6 +4,7 @@
 #include "walign/decode.hpp"
 
 using namespace walign;
+using walign::test::has;
 using decode::Place;
 
 namespace {
@@ -29,10 +30,6 @@ std::string refusal(const std::string& bytes, Place place) {
     return error.message();
   }
   return "not refused";
-}
-
-bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
 }
 
 }  // namespace
@@ -78,7 +75,7 @@ TEST_CASE("a streamed transaction commits with its positions, or is undone in wh
   CHECK(commit.commit_lsn == Lsn(0x10));
   CHECK(commit.end_lsn == Lsn(0x20));
   CHECK(commit.commit_time_us == 946684801000000);
-  CHECK(contains(refusal(wire::stream_commit(7, 1, 2, 3, 1), kStreaming),
+  CHECK(has(refusal(wire::stream_commit(7, 1, 2, 3, 1), kStreaming),
                  "Stream Commit: field flags at offset 5"));
   const auto part = decoded<decode::StreamAbort>(wire::stream_abort(7, 8), kStreaming);
   CHECK(part.xid == 7);
@@ -90,8 +87,8 @@ TEST_CASE("an abort has its position where streaming is parallel, and only there
   const auto abort = decoded<decode::StreamAbort>(wire::stream_abort(7, 7, 0x30, 0), kParallel);
   CHECK(abort.abort_lsn == Lsn(0x30));
   CHECK(abort.abort_time_us == decode::kPostgresEpochMicros);
-  CHECK(contains(refusal(wire::stream_abort(7, 7), kParallel), "field abort LSN"));
-  CHECK(contains(refusal(wire::stream_abort(7, 7, 1, 2), kStreaming), "Stream Abort"));
+  CHECK(has(refusal(wire::stream_abort(7, 7), kParallel), "field abort LSN"));
+  CHECK(has(refusal(wire::stream_abort(7, 7, 1, 2), kStreaming), "Stream Abort"));
 }
 
 TEST_CASE("a transaction in two phases has its gid and the positions of each phase") {
@@ -124,16 +121,16 @@ TEST_CASE("a transaction in two phases has its gid and the positions of each pha
   CHECK(streamed.xid == 15);
   CHECK(streamed.gid == "j");
   for (const char tag : {'P', 'K', 'p'}) {
-    CHECK(contains(refusal(wire::prepared(tag, 1, 2, 3, 4, "g", 1), kTwoPhase), "field flags at offset 1"));
+    CHECK(has(refusal(wire::prepared(tag, 1, 2, 3, 4, "g", 1), kTwoPhase), "field flags at offset 1"));
   }
-  CHECK(contains(refusal(wire::rollback_prepared(1, 2, 3, 4, 5, "g", 4), kTwoPhase),
+  CHECK(has(refusal(wire::rollback_prepared(1, 2, 3, 4, 5, "g", 4), kTwoPhase),
                  "field flags at offset 1"));
 }
 
 TEST_CASE("each version refuses what only a later one has") {
-  CHECK(contains(refusal(wire::prepared('P', 1, 2, 3, 4, "g"), kStreaming),
+  CHECK(has(refusal(wire::prepared('P', 1, 2, 3, 4, "g"), kStreaming),
                  "Prepare: belongs to a later protocol version than 2"));
-  CHECK(contains(refusal(wire::stream_start(1, 1), {}),
+  CHECK(has(refusal(wire::stream_start(1, 1), {}),
                  "Stream Start: belongs to a later protocol version than 1"));
   CHECK(decoded<decode::Begin>(wire::begin(1, 2, 3), kParallel).xid == 3);
 }

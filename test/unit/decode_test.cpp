@@ -6,6 +6,7 @@
 #include "support/wire.hpp"
 
 using namespace walign;
+using walign::test::has;
 using decode::ValueKind;
 
 namespace {
@@ -25,10 +26,6 @@ std::string refusal(const std::string& bytes) {
     return error.message();
   }
   return "not refused";
-}
-
-bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
 }
 
 // n, u, 'text', or b'bytes', separated by spaces.
@@ -225,13 +222,13 @@ TEST_CASE("rows of a kind that is not known are refused with their field and off
 TEST_CASE("a length beyond the message is refused before it is used") {
   CHECK(refusal(wire::insert(1, {"t" + wire::u32(0xFFFFFFFF) + "x"})) ==
         "pgoutput message Insert: field new row at offset 13 needs 4294967295 bytes, 1 are left");
-  CHECK(contains(refusal("T" + wire::u32(0xFFFFFFFF) + wire::u8(0) + wire::u32(1)), "field relation OID"));
+  CHECK(has(refusal("T" + wire::u32(0xFFFFFFFF) + wire::u8(0) + wire::u32(1)), "field relation OID"));
   CHECK(
-      contains(refusal("R" + wire::u32(1) + wire::cstring("s") + wire::cstring("t") + "d" + wire::u16(65535)),
+      has(refusal("R" + wire::u32(1) + wire::cstring("s") + wire::cstring("t") + "d" + wire::u16(65535)),
                "field column flags"));
-  CHECK(contains(refusal("M" + wire::u8(1) + wire::u64(1) + wire::cstring("p") + wire::u32(0x80000000)),
+  CHECK(has(refusal("M" + wire::u8(1) + wire::u64(1) + wire::cstring("p") + wire::u32(0x80000000)),
                  "field content"));
-  CHECK(contains(refusal("I" + wire::u32(1) + "N" + wire::u16(65535) + "n"), "field new row"));
+  CHECK(has(refusal("I" + wire::u32(1) + "N" + wire::u16(65535) + "n"), "field new row"));
 }
 
 TEST_CASE("messages of later protocol versions are refused by name") {

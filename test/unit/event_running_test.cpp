@@ -4,12 +4,13 @@
 #include "support/wire.hpp"
 
 using namespace walign;
+using walign::test::has;
 
 namespace {
 
-class Feed {
+class Running {
  public:
-  explicit Feed(std::size_t part_bytes = std::size_t{1} << 20U) : assembler_(part_bytes, {4, false, false}) {}
+  explicit Running(std::size_t part_bytes = std::size_t{1} << 20U) : assembler_(part_bytes, {4, false, false}) {}
 
   event::Taken take(const std::string& bytes) {
     return assembler_.take(decode::decode(as_bytes(bytes), assembler_.place()));
@@ -56,14 +57,10 @@ std::string table(const std::string& name = "t") {
 }
 std::string row(const std::string& id) { return wire::insert(1, {wire::text(id)}); }
 
-bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
-
 }  // namespace
 
 TEST_CASE("a block gives its changes with the xid of who made each, and the commit gives the header") {
-  Feed feed;
+  Running feed;
   feed.nothing(wire::stream_start(7, 1));
   CHECK(feed.in_transaction());
   feed.nothing(in(7, table()));
@@ -82,7 +79,7 @@ TEST_CASE("a block gives its changes with the xid of who made each, and the comm
 }
 
 TEST_CASE("blocks of several transactions come in turn, whole ones between them") {
-  Feed feed;
+  Running feed;
   feed.nothing(wire::stream_start(7, 1));
   feed.nothing(in(7, table()));
   feed.nothing(in(7, row("1")));
@@ -103,7 +100,7 @@ TEST_CASE("blocks of several transactions come in turn, whole ones between them"
 }
 
 TEST_CASE("a description inside a block is the transaction's own until it has committed") {
-  Feed feed;
+  Running feed;
   feed.nothing(table("before"));
   feed.nothing(wire::stream_start(7, 1));
   feed.nothing(in(7, table("after")));
@@ -145,7 +142,7 @@ TEST_CASE("a table that is described again as it was keeps its description") {
 }
 
 TEST_CASE("a large block comes in parts, none of them numbered") {
-  Feed feed(1);
+  Running feed(1);
   feed.nothing(wire::stream_start(7, 1));
   feed.nothing(in(7, table()));
   for (const char* id : {"1", "2"}) {
@@ -156,7 +153,7 @@ TEST_CASE("a large block comes in parts, none of them numbered") {
 }
 
 TEST_CASE("an abort says whether it is of all or of a subtransaction") {
-  Feed feed;
+  Running feed;
   feed.nothing(wire::stream_start(7, 1));
   feed.nothing(in(7, table()));
   feed.nothing(in(8, row("1")));
@@ -166,11 +163,11 @@ TEST_CASE("an abort says whether it is of all or of a subtransaction") {
   CHECK(part.subxid == 8);
   const auto all = std::get<event::RunningAborted>(feed.take(wire::stream_abort(7, 7)));
   CHECK(all.subxid == 7);
-  CHECK(contains(feed.refusal(wire::stream_commit(7, 1, 2, 3)), "of which nothing came before"));
+  CHECK(has(feed.refusal(wire::stream_commit(7, 1, 2, 3)), "of which nothing came before"));
 }
 
 TEST_CASE("an origin is told in the first block and belongs to all") {
-  Feed feed;
+  Running feed;
   feed.nothing(wire::stream_start(7, 1));
   feed.nothing(wire::origin(0xAB, "other"));
   feed.nothing(in(7, table()));
@@ -184,7 +181,7 @@ TEST_CASE("an origin is told in the first block and belongs to all") {
 }
 
 TEST_CASE("a prepared transaction waits for its second phase like a running one for its commit") {
-  Feed feed;
+  Running feed;
   feed.nothing(wire::begin_prepare(0x10, 0x20, 1, 7, "g"));
   feed.nothing(table());
   feed.nothing(row("1"));  // without an xid: it is whole
@@ -206,7 +203,7 @@ TEST_CASE("a prepared transaction waits for its second phase like a running one 
 }
 
 TEST_CASE("a streamed transaction may be prepared") {
-  Feed feed;
+  Running feed;
   feed.nothing(wire::stream_start(7, 1));
   feed.nothing(in(7, table()));
   feed.nothing(in(7, row("1")));
@@ -217,19 +214,19 @@ TEST_CASE("a streamed transaction may be prepared") {
 }
 
 TEST_CASE("what cannot follow is refused") {
-  Feed feed;
-  CHECK(contains(feed.refusal(wire::stream_stop()), "outside one"));
-  CHECK(contains(feed.refusal(wire::stream_start(7, 0)), "of which nothing came before"));
-  CHECK(contains(feed.refusal(wire::stream_abort(7, 7)), "of which nothing came before"));
-  CHECK(contains(feed.refusal(wire::prepared('p', 1, 2, 3, 7, "g")), "of which nothing came before"));
-  CHECK(contains(feed.refusal(wire::prepared('P', 1, 2, 3, 7, "g")), "without its beginning"));
-  CHECK(contains(feed.refusal(wire::prepared('K', 1, 2, 3, 7, "g")), "of which nothing came before"));
+  Running feed;
+  CHECK(has(feed.refusal(wire::stream_stop()), "outside one"));
+  CHECK(has(feed.refusal(wire::stream_start(7, 0)), "of which nothing came before"));
+  CHECK(has(feed.refusal(wire::stream_abort(7, 7)), "of which nothing came before"));
+  CHECK(has(feed.refusal(wire::prepared('p', 1, 2, 3, 7, "g")), "of which nothing came before"));
+  CHECK(has(feed.refusal(wire::prepared('P', 1, 2, 3, 7, "g")), "without its beginning"));
+  CHECK(has(feed.refusal(wire::prepared('K', 1, 2, 3, 7, "g")), "of which nothing came before"));
   feed.nothing(wire::stream_start(7, 1));
-  CHECK(contains(feed.refusal(wire::stream_start(8, 1)), "inside transaction 7"));
-  CHECK(contains(feed.refusal(wire::stream_commit(7, 1, 2, 3)), "inside transaction 7"));
-  CHECK(contains(feed.refusal(wire::begin(1, 2, 3)), "before the COMMIT of 7"));
-  CHECK(contains(feed.refusal(wire::commit(1, 2, 3)), "without a BEGIN"));
-  CHECK(contains(feed.refusal(wire::prepared('P', 1, 2, 3, 7, "g")), "without its beginning"));
+  CHECK(has(feed.refusal(wire::stream_start(8, 1)), "inside transaction 7"));
+  CHECK(has(feed.refusal(wire::stream_commit(7, 1, 2, 3)), "inside transaction 7"));
+  CHECK(has(feed.refusal(wire::begin(1, 2, 3)), "before the COMMIT of 7"));
+  CHECK(has(feed.refusal(wire::commit(1, 2, 3)), "without a BEGIN"));
+  CHECK(has(feed.refusal(wire::prepared('P', 1, 2, 3, 7, "g")), "without its beginning"));
   feed.nothing(wire::stream_stop());
-  CHECK(contains(feed.refusal(wire::stream_commit(7, 5, 5, 3)), "not after it"));
+  CHECK(has(feed.refusal(wire::stream_commit(7, 5, 5, 3)), "not after it"));
 }

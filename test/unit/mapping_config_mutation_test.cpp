@@ -28,7 +28,7 @@ std::string example() {
   return yaml;
 }
 
-std::optional<std::string> environment(const std::string& name) {
+std::optional<std::string> unset_environment(const std::string& name) {
   return name == "DB" ? std::optional(kPassword) : std::nullopt;
 }
 
@@ -44,9 +44,9 @@ enum class Outcome { read, refused };
 
 Outcome outcome(const std::string& yaml) {
   try {
-    const auto config = parse(yaml, "t.yaml", environment);
+    const auto config = parse(yaml, "t.yaml", unset_environment);
     CHECK_FALSE(config.tables.empty());
-    parse(show(config), "t.yaml", environment);
+    parse(show(config), "t.yaml", unset_environment);
     return Outcome::read;
   } catch (const ConfigError& error) {
     CHECK_FALSE(error.problems().empty());

@@ -1,18 +1,16 @@
 // What goes out: show() reads back, secrets stay in.
 #include <random>
 
-#include "support/catch.hpp"
-#include "walign/config.hpp"
+#include "mapping_config_test.hpp"
 
 using namespace walign;
 using namespace walign::config;
+using namespace walign::config::test;
 
 namespace {
 
 using std::chrono::milliseconds;
 using Random = std::mt19937_64;
-
-std::optional<std::string> no_variables(const std::string& /*name*/) { return std::nullopt; }
 
 // Places are where something stood in a file; two files that say the same have different ones.
 Config without_places(Config config) {

@@ -9,10 +9,7 @@
 namespace route_test {
 
 using namespace walign;
-
-inline bool has(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
+using walign::test::has;
 
 inline pg::Index index(const std::string& name, const std::vector<std::string>& columns) {
   pg::Index out;

@@ -53,7 +53,7 @@ void check_golden(const std::string& name, const std::string& actual) {
   CHECK(actual == expected.str());
 }
 
-mapping::ExpressionFacts answers(const std::string& sql) {
+mapping::ExpressionFacts answers_to(const std::string& sql) {
   mapping::ExpressionFacts facts;
   for (const char* name : {"id", "status", "cents", "notes"}) {
     if (has(sql, name)) facts.columns.emplace_back(name);
@@ -88,7 +88,7 @@ TEST_CASE("the statements of a mapped route with columns of the target's own") {
       price: { sql: "cents / 100.0" }
       kind: { constant: listing }
 )yaml";
-  w.answer = answers;
+  w.answer = answers_to;
   CHECK(w.all_findings().empty());
   check_golden("mapped", statements(w.completed(), 3));
 }
@@ -97,7 +97,7 @@ TEST_CASE("the statements of a filtered route") {
   World w;
   w.both(table("public.t", {"id int4 key", "status text", "notes text"}));
   w.tables = "  - {from: public.t, where: \"status <> 'DRAFT'\"}\n";
-  w.answer = answers;
+  w.answer = answers_to;
   check_golden("filtered", statements(w.completed(), 2));
 }
 
@@ -123,7 +123,7 @@ TEST_CASE("an expression of an unchanged value and another cannot be computed, a
   w.target_table(table("public.t", {"id int4 key", "both_ text", "alone text"}));
   w.tables =
       "  - {from: public.t, columns: {both_: {sql: \"status || notes\"}, alone: {sql: \"upper(notes)\"}}}\n";
-  w.answer = answers;
+  w.answer = answers_to;
   const auto route = w.completed();
   const auto message = [&](const mapping::ColumnSet& unchanged) {
     try {

@@ -44,12 +44,21 @@ TEST_CASE("a client asks and steers over the control socket") {
   const ControlClient client(directory.path());
   CHECK(client.sidecar_runs());
   CHECK(client.status_json() == status_json(streaming_status()));
-  client.pause("apply");
+  CHECK(client.pause("apply"));
   client.resume("apply");
   client.retry_dead_letter(17);
   client.discard_dead_letter(9'223'372'036'854'775'807);
   CHECK(calls.all() ==
         std::vector<std::string>{"pause", "resume", "retry 17", "discard 9223372036854775807"});
+}
+
+TEST_CASE("a pause says whether what was begun is still being written") {
+  const TemporaryDirectory directory;
+  Calls calls;
+  auto handlers = remembering(calls);
+  handlers.pause_apply = [] { return false; };
+  const ControlServer server(directory.path(), std::move(handlers));
+  CHECK(!ControlClient(directory.path()).pause("apply"));
 }
 
 TEST_CASE("the control socket is its owner's only, whatever the umask") {
@@ -119,7 +128,7 @@ TEST_CASE("without a sidecar a client says so, and a status is none") {
     const ControlClient client(state);
     CHECK(!client.sidecar_runs());
     CHECK(!client.status_json());
-    const auto error = refusal([&] { client.pause("apply"); });
+    const auto error = refusal([&] { (void)client.pause("apply"); });
     CHECK(error.kind() == ErrorKind::precondition);
     CHECK(has(error.message(), "no sidecar runs"));
     CHECK(has(error.hint(), "walign run"));
@@ -130,7 +139,7 @@ TEST_CASE("a backfill that does not run cannot be held") {
   const TemporaryDirectory directory;
   Calls calls;
   const ControlServer server(directory.path(), remembering(calls));
-  const auto error = refusal([&] { ControlClient(directory.path()).pause("backfill"); });
+  const auto error = refusal([&] { (void)ControlClient(directory.path()).pause("backfill"); });
   CHECK(error.kind() == ErrorKind::precondition);
   CHECK(error.message() == "there is no backfill running");
   CHECK(refusal([&] { ControlClient(directory.path()).resume("everything"); }).kind() == ErrorKind::usage);

@@ -15,7 +15,7 @@ using cutover::Verb;
 
 namespace {
 
-constexpr std::chrono::milliseconds kNow{0}, kSecond{1000};
+constexpr std::chrono::milliseconds kNow{0}, kWatch{1000};
 
 Controller::Watch ended_watch() {
   Controller::Watch watch;
@@ -222,7 +222,7 @@ TEST_CASE("a change of sides is begun, watched and cancelled over the control so
   const ControlClient client(directory.path());
   CHECK(refusal([&] { client.cancel_change(); }).kind() == ErrorKind::precondition);
   client.change_sides({Verb::rollback, Extent::rehearse});
-  const auto first = client.watch_change(0, kSecond);
+  const auto first = client.watch_change(0, kWatch);
   CHECK(first.running);
   CHECK(first.request == Request{Verb::rollback, Extent::rehearse});
   REQUIRE(first.steps.size() == 1);
@@ -232,8 +232,8 @@ TEST_CASE("a change of sides is begun, watched and cancelled over the control so
   CHECK(has(twice.message(), "under way already"));
   CHECK(!twice.hint().empty());
   client.cancel_change();
-  auto last = client.watch_change(1, kSecond);
-  while (last.running) last = client.watch_change(1, kSecond);
+  auto last = client.watch_change(1, kWatch);
+  while (last.running) last = client.watch_change(1, kWatch);
   CHECK(last.steps.empty());
   REQUIRE(last.result);
   CHECK(last.result->outcome == Result::Outcome::backed_out);
@@ -246,13 +246,13 @@ TEST_CASE("whoever watches is told at once when it goes on") {
   const ControlServer server(directory.path(), of(slow.controller));
   const ControlClient client(directory.path());
   client.change_sides({});
-  (void)client.watch_change(0, kSecond);
+  (void)client.watch_change(0, kWatch);
   std::thread later([&] {
     std::this_thread::sleep_for(std::chrono::milliseconds(100));
     slow.let_go = true;
   });
   const auto before = std::chrono::steady_clock::now();
-  const auto watch = client.watch_change(1, kSecond);
+  const auto watch = client.watch_change(1, kWatch);
   later.join();
   CHECK(!watch.running);
   CHECK(std::chrono::steady_clock::now() - before >= std::chrono::milliseconds(90));
@@ -277,7 +277,7 @@ TEST_CASE("many who watch do not keep a status waiting") {
   const ControlServer server(directory.path(), handlers);
   const ControlClient client(directory.path());
   std::vector<std::thread> threads;
-  for (int i = 0; i < 12; ++i) threads.emplace_back([&] { (void)client.watch_change(0, kSecond); });
+  for (int i = 0; i < 12; ++i) threads.emplace_back([&] { (void)client.watch_change(0, kWatch); });
   while (waiting == 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));
   for (int i = 0; i < 20; ++i) CHECK(client.status_json() == status_json(streaming_status()));
   CHECK(waiting >= 1);

@@ -19,6 +19,8 @@
 
 namespace walign::service {
 
+using test::has;
+
 namespace fs = std::filesystem;
 
 using test::TemporaryDirectory;
@@ -73,7 +75,10 @@ inline Handlers remembering(Calls& calls) {
   Handlers handlers;
   handlers.status = [] { return streaming_status(); };
   handlers.metrics = [] { return std::string("walign_lag_bytes 32\n"); };
-  handlers.pause_apply = [&calls] { calls.add("pause"); };
+  handlers.pause_apply = [&calls] {
+    calls.add("pause");
+    return true;
+  };
   handlers.resume_apply = [&calls] { calls.add("resume"); };
   handlers.retry_dead_letter = [&calls](std::int64_t id) { calls.add(cat("retry ", id)); };
   handlers.discard_dead_letter = [&calls](std::int64_t id) { calls.add(cat("discard ", id)); };
@@ -136,10 +141,6 @@ inline std::string converse(int fd, const std::string& bytes) {
 
 inline std::string request(const std::string& method, const std::string& target) {
   return cat(method, " ", target, " HTTP/1.1\r\nHost: x\r\n\r\n");
-}
-
-inline bool has(const std::string& text, std::string_view part) {
-  return text.find(part) != std::string::npos;
 }
 
 // The Error that `act` throws.

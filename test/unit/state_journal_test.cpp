@@ -18,7 +18,7 @@ v1::JournalHeader origin(const std::string& slot = "s") {
   return header;
 }
 
-std::unique_ptr<Journal> open(const std::string& directory, std::vector<std::string>* notes = nullptr,
+std::unique_ptr<Journal> open_journal(const std::string& directory, std::vector<std::string>* notes = nullptr,
                               JournalLimits limits = {}, const std::string& slot = "s") {
   return Journal::open(directory, origin(slot), limits, [notes](const std::string& note) {
     if (notes != nullptr) notes->push_back(note);
@@ -105,7 +105,7 @@ std::vector<std::string> files(const std::string& directory) {
 
 TEST_CASE("a journal gives the transactions from any position that it has") {
   const TemporaryDirectory directory;
-  const auto journal = open(directory.path());
+  const auto journal = open_journal(directory.path());
   CHECK_FALSE(journal->reach().from.valid());
   journal->begin(commit_of(0));
   add_up_to(*journal, 0, 20);
@@ -121,7 +121,7 @@ TEST_CASE("a position that the journal does not have is refused with what it has
   const auto none = refusal([&] { read(directory.path(), Lsn(5)); });
   CHECK(none.kind() == ErrorKind::precondition);
   CHECK(says(none, "is empty"));
-  const auto journal = open(directory.path());
+  const auto journal = open_journal(directory.path());
   journal->begin(commit_of(3));
   add_up_to(*journal, 3, 6);
   journal->sync();
@@ -131,7 +131,7 @@ TEST_CASE("a position that the journal does not have is refused with what it has
 
 TEST_CASE("what was added is durable when it was synced, not before") {
   const TemporaryDirectory directory;
-  const auto journal = open(directory.path());
+  const auto journal = open_journal(directory.path());
   journal->begin(commit_of(0));
   CHECK(journal->durable_to() == commit_of(0));
   add(*journal, 0);
@@ -147,7 +147,7 @@ TEST_CASE("what was added is durable when it was synced, not before") {
 
 TEST_CASE("in the middle of a transaction what is durable ends before it") {
   const TemporaryDirectory directory;
-  auto journal = open(directory.path());
+  auto journal = open_journal(directory.path());
   journal->begin(commit_of(0));
   add(*journal, 0);
   add_part(*journal, 1, 0, false);
@@ -158,7 +158,7 @@ TEST_CASE("in the middle of a transaction what is durable ends before it") {
 
 TEST_CASE("a journal goes on where it ended, in another segment, whatever was not whole") {
   const TemporaryDirectory directory;
-  auto journal = open(directory.path());
+  auto journal = open_journal(directory.path());
   journal->begin(commit_of(0));
   add_up_to(*journal, 0, 7);
   add_part(*journal, 7, 0, false);
@@ -166,7 +166,7 @@ TEST_CASE("a journal goes on where it ended, in another segment, whatever was no
   journal->sync();
   journal.reset();
   std::vector<std::string> notes;
-  journal = open(directory.path(), &notes);
+  journal = open_journal(directory.path(), &notes);
   REQUIRE(notes.size() == 1);
   CHECK(notes[0].find("ends inside a transaction") != std::string::npos);
   CHECK(journal->reach().to == commit_of(7));
@@ -178,7 +178,7 @@ TEST_CASE("a journal goes on where it ended, in another segment, whatever was no
 
 TEST_CASE("a transaction that a lost connection cut short comes again") {
   const TemporaryDirectory directory;
-  const auto journal = open(directory.path());
+  const auto journal = open_journal(directory.path());
   journal->begin(commit_of(0));
   add_up_to(*journal, 0, 4);
   for (int again = 0; again < 3; ++again) {
@@ -195,13 +195,13 @@ TEST_CASE("a transaction that a lost connection cut short comes again") {
 TEST_CASE("a journal of another slot is emptied, and says so") {
   const TemporaryDirectory directory;
   {
-    const auto journal = open(directory.path());
+    const auto journal = open_journal(directory.path());
     journal->begin(commit_of(0));
     add_up_to(*journal, 0, 4);
     journal->sync();
   }
   std::vector<std::string> notes;
-  const auto journal = open(directory.path(), &notes, {}, "other");
+  const auto journal = open_journal(directory.path(), &notes, {}, "other");
   CHECK(notes.size() == 1);
   CHECK_FALSE(journal->reach().from.valid());
   CHECK(files(directory.path()).empty());
@@ -209,7 +209,7 @@ TEST_CASE("a journal of another slot is emptied, and says so") {
 
 TEST_CASE("a journal that begins anew has nothing of before") {
   const TemporaryDirectory directory;
-  auto journal = open(directory.path());
+  auto journal = open_journal(directory.path());
   journal->begin(commit_of(0));
   add_up_to(*journal, 0, 4);
   add_part(*journal, 4, 0, false);
@@ -221,12 +221,12 @@ TEST_CASE("a journal that begins anew has nothing of before") {
   journal->clear();
   CHECK_FALSE(journal->reach().from.valid());
   journal.reset();
-  CHECK_FALSE(open(directory.path())->reach().from.valid());
+  CHECK_FALSE(open_journal(directory.path())->reach().from.valid());
 }
 
 TEST_CASE("a journal is trimmed by size, by age, and never above what the target has durable") {
   const TemporaryDirectory directory;
-  auto journal = open(directory.path(), nullptr, small_segments());
+  auto journal = open_journal(directory.path(), nullptr, small_segments());
   journal->begin(commit_of(0));
   for (int n = 0; n < 12; ++n) add_large(*journal, n);
   const auto all = files(directory.path()).size();
@@ -247,7 +247,7 @@ TEST_CASE("a journal is trimmed by size, by age, and never above what the target
   by_age.keep_bytes = 1 << 20;
   by_age.keep_for = std::chrono::hours(1);
   const TemporaryDirectory other;
-  journal = open(other.path(), nullptr, by_age);
+  journal = open_journal(other.path(), nullptr, by_age);
   journal->begin(commit_of(0));
   for (int n = 0; n < 8; ++n) add_large(*journal, n);
   const auto before = files(other.path()).size();
@@ -261,7 +261,7 @@ TEST_CASE("a journal is trimmed by size, by age, and never above what the target
 TEST_CASE("every truncation of a journal costs whole transactions from its end, and no more") {
   const TemporaryDirectory directory;
   {
-    const auto journal = open(directory.path());
+    const auto journal = open_journal(directory.path());
     journal->begin(commit_of(0));
     for (int n = 0; n < 6; ++n) {
       add(*journal, n, n % 2 + 1);
@@ -277,7 +277,7 @@ TEST_CASE("every truncation of a journal costs whole transactions from its end, 
     for (const auto& left : files(directory.path())) {
       if (left != path) fs::remove(left);
     }
-    const auto journal = open(directory.path());
+    const auto journal = open_journal(directory.path());
     const auto reach = journal->reach();
     if (!reach.from.valid()) {
       CHECK(most <= 0);
@@ -297,7 +297,7 @@ TEST_CASE("every truncation of a journal costs whole transactions from its end, 
 TEST_CASE("every flipped bit of a journal is an error with its place, or costs what was at its end") {
   const TemporaryDirectory directory;
   {
-    const auto journal = open(directory.path());
+    const auto journal = open_journal(directory.path());
     journal->begin(commit_of(0));
     for (int n = 0; n < 3; ++n) {
       add(*journal, n);
@@ -326,11 +326,11 @@ TEST_CASE("every flipped bit of a journal is an error with its place, or costs w
 TEST_CASE("a journal that lacks a segment in its middle is refused") {
   const TemporaryDirectory directory;
   {
-    const auto journal = open(directory.path(), nullptr, small_segments());
+    const auto journal = open_journal(directory.path(), nullptr, small_segments());
     journal->begin(commit_of(0));
     for (int n = 0; n < 8; ++n) add_large(*journal, n);
   }
   fs::remove(files(directory.path()).at(1));
-  CHECK(refusal([&] { open(directory.path()); }).kind() == ErrorKind::storage);
+  CHECK(refusal([&] { open_journal(directory.path()); }).kind() == ErrorKind::storage);
   CHECK(refusal([&] { journal_reach(directory.path()); }).kind() == ErrorKind::storage);
 }
