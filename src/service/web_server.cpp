@@ -20,12 +20,6 @@ constexpr const char* kPolicy =
     "form-action 'none'; frame-ancestors 'none'";
 constexpr int kPatienceSeconds = 2;  // with a client that connects and says nothing
 
-// A server on a socket that is listening already.
-class Server : public httplib::Server {
- public:
-  explicit Server(int listening) { svr_sock_ = listening; }
-};
-
 Request plain(const httplib::Request& request) {
   Request out{request.method, request.path, {}};
   for (const auto& [name, value] : request.params) out.query.emplace(name, value);
@@ -82,6 +76,12 @@ void explain(const httplib::Request& /*request*/, httplib::Response& response) {
 }  // namespace
 
 struct WebServer::Impl {
+  // On a socket that is listening already.
+  class Server : public httplib::Server {
+   public:
+    explicit Server(int listening) { svr_sock_ = listening; }
+  };
+
   Impl(Socket listening, Respond respond_, int threads)
       : socket(std::move(listening)), respond(std::move(respond_)), server(socket.fd()) {
     server.new_task_queue = [threads] { return new httplib::ThreadPool(static_cast<std::size_t>(threads)); };
