@@ -94,7 +94,7 @@ class Observer;  // src/service/observer.hpp: looks each second
 struct Handlers {
   std::function<stream::Status()> status;
   std::function<std::string()> metrics;  // Prometheus' text
-  std::function<bool()> pause_apply;  // whether nothing is being written any more
+  std::function<bool()> pause_apply;     // whether nothing is being written any more
   std::function<void()> resume_apply;
   std::function<bool(bool paused)> pause_backfill;  // false: there is nothing to copy
   std::function<void(std::int64_t id)> retry_dead_letter;

@@ -131,8 +131,8 @@ int conclude(const Context& context, const ChangeOptions& options, const Watch& 
   return cutover::exit_status(watch.result->outcome);
 }
 
-int ask_and_follow(const Context& context, const ChangeOptions& options, const service::ControlClient& sidecar,
-                   const Interrupt& interrupt) {
+int ask_and_follow(const Context& context, const ChangeOptions& options,
+                   const service::ControlClient& sidecar, const Interrupt& interrupt) {
   const Request request = request_of(options);
   Steps steps(options.json ? context.io.err : context.io.out);
   try {

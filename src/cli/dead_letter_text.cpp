@@ -67,7 +67,8 @@ Json row_json(const v1::Relation& relation, const v1::Tuple& row) {
         {{"column", column.name()},
          {"type", column.type_name()},
          {"state", state_text(value.state)},
-         {"value", has_value ? Json(value.binary ? cat("\\x", hex(value.bytes)) : std::string(value.bytes)) : Json()}});
+         {"value", has_value ? Json(value.binary ? cat("\\x", hex(value.bytes)) : std::string(value.bytes))
+                             : Json()}});
   });
   return out;
 }

@@ -112,7 +112,8 @@ int discard(Context& context, const DeadLettersOptions& options) {
 }
 
 CLI::App* add(CLI::App& group, Context& context, const char* name, const char* description,
-              const char* example, int (*act)(Context&, const DeadLettersOptions&), bool takes_id, bool reports) {
+              const char* example, int (*act)(Context&, const DeadLettersOptions&), bool takes_id,
+              bool reports) {
   auto options = std::make_shared<DeadLettersOptions>();
   CLI::App* command = add_command(group, context, name, description, example, options, act);
   if (takes_id) {

@@ -34,8 +34,8 @@ std::string delimited(const v1::Transaction& transaction) {
   return out + message;
 }
 
-std::unique_ptr<source::Source> open(const Context& context, const EventsOptions& options, const std::string& spill,
-                                     const Interrupt& interrupt, Lsn& until) {
+std::unique_ptr<source::Source> open(const Context& context, const EventsOptions& options,
+                                     const std::string& spill, const Interrupt& interrupt, Lsn& until) {
   if (options.capture == "journal") {
     const auto config = context.load();
     const auto reach = kept_journal(config);
@@ -66,7 +66,8 @@ std::unique_ptr<source::Source> open(const Context& context, const EventsOptions
   return source::open_slot(slot);
 }
 
-void print(const Context& context, const EventsOptions& options, EventLines& text, event::TransactionPart& part) {
+void print(const Context& context, const EventsOptions& options, EventLines& text,
+           event::TransactionPart& part) {
   if (options.format == "json") {
     context.io.out << text.lines(part);
     return;

@@ -20,7 +20,8 @@ int pause(Context& context, const PauseOptions& options) {
               : "backfill is paused: no further chunk is begun, the stream goes on (walign resume "
                 "backfill)\n");
   if (at_rest) return 0;
-  context.io.out << "what was begun is still being written; it ends by itself: ask again to see that it has\n";
+  context.io.out
+      << "what was begun is still being written; it ends by itself: ask again to see that it has\n";
   return exit_status(ErrorKind::precondition);
 }
 

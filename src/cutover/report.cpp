@@ -44,7 +44,9 @@ Json table_json(const TableTimes& t) {
           {"attempts", t.attempts},
           {"waiting", t.waiting}};
 }
-Json gate_json(const Gate& g) { return {{"name", g.name}, {"value", g.value}, {"limit", g.limit}, {"ok", g.ok}}; }
+Json gate_json(const Gate& g) {
+  return {{"name", g.name}, {"value", g.value}, {"limit", g.limit}, {"ok", g.ok}};
+}
 Json blocker_json(const Blocker& b) { return {{"pid", b.pid}, {"query", b.query}}; }
 Json sequence_json(const SequenceSet& s) {
   return {{"giver", s.giver},   {"taker", s.taker}, {"columns", s.columns}, {"giver_value", s.giver_value},

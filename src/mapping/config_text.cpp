@@ -22,7 +22,6 @@ constexpr std::array kDurationUnits = {
     Unit{"min", 60'000}, Unit{"h", 3'600'000}, Unit{"d", 86'400'000},
 };
 
-
 // Bytes after the first one of a sequence, or nothing where none begins with `lead`.
 std::optional<std::size_t> continuation_bytes(unsigned char lead) {
   if (lead < 0x80) return 0;

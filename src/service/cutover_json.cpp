@@ -188,8 +188,9 @@ Watch watch_of(const std::string& json) {
   out.running = members.at("running").get<bool>();
   if (const Json& request = members.at("request"); !request.is_null()) {
     const Members asked(request);
-    out.request = cutover::Request{asked.one_of("verb", kVerbs), asked.one_of("extent", kExtents),
-                          request.contains("accept_loss") && request.at("accept_loss") == Json(true)};
+    out.request =
+        cutover::Request{asked.one_of("verb", kVerbs), asked.one_of("extent", kExtents),
+                         request.contains("accept_loss") && request.at("accept_loss") == Json(true)};
   }
   out.steps = steps_of(members.at("steps"));
   if (const Json& result = members.at("result"); !result.is_null()) out.result = result_of(result);

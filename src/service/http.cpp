@@ -67,7 +67,8 @@ Respond http_responder(Handlers handlers) {
 HttpServer::HttpServer(const std::string& address, Handlers handlers) {
   Socket listening = listen_tcp(address);
   port_ = port_of(listening);
-  server_ = std::make_unique<WebServer>(std::move(listening), http_responder(std::move(handlers)), kPageThreads);
+  server_ =
+      std::make_unique<WebServer>(std::move(listening), http_responder(std::move(handlers)), kPageThreads);
 }
 
 HttpServer::~HttpServer() = default;

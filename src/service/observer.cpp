@@ -90,7 +90,8 @@ std::string Observer::history_json() const {
   {
     const std::lock_guard lock(mutex_);
     for (const auto& s : history_.samples()) {
-      samples.push_back({s.at_us / 1000, or_null(s.lag_bytes), or_null(s.lag_seconds), or_null(s.rows_per_second)});
+      samples.push_back(
+          {s.at_us / 1000, or_null(s.lag_bytes), or_null(s.lag_seconds), or_null(s.rows_per_second)});
     }
   }
   const nlohmann::ordered_json out = {{"every_ms", History::kSampleEveryUs / 1000},

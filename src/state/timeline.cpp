@@ -57,17 +57,17 @@ Lsn end_of(const StartFacts& facts, const TimelineHistory& history, std::uint32_
     if (past.timeline == from) return past.end;
   }
   refuse_crossing(cat(failed_over(facts, from),
-             ", from which it does not come: the source was restored from a backup, or "
-             "another standby was promoted before"),
-         cat("set source: to the server that went on from timeline ", from, ", or ", kBeginAndAdopt),
-         facts.target->position);
+                      ", from which it does not come: the source was restored from a backup, or "
+                      "another standby was promoted before"),
+                  cat("set source: to the server that went on from timeline ", from, ", or ", kBeginAndAdopt),
+                  facts.target->position);
 }
 
 void refuse_lost(const StartFacts& facts, std::uint32_t from, Lsn end, Lsn known, const std::string& who) {
   if (known <= end) return;
   refuse_crossing(cat(failed_over(facts, from), ", which ended at ", end, "; ", who, " up to ", known,
-             ": the source failed over or was restored, and has lost what lies between"),
-         kBeginAndAdopt, known);
+                      ": the source failed over or was restored, and has lost what lies between"),
+                  kBeginAndAdopt, known);
 }
 
 }  // namespace
@@ -100,8 +100,8 @@ Crossing cross_timeline(StartFacts& facts, const TimelineHistory& history,
   const Lsn position = facts.target->position;
   if (!facts.store) {
     refuse_crossing(cat(failed_over(facts, from),
-               ", and the state directory, which knows how far it was read, is not here"),
-           cat("run it where the state directory is, or ", kBeginAndAdopt), position);
+                        ", and the state directory, which knows how far it was read, is not here"),
+                    cat("run it where the state directory is, or ", kBeginAndAdopt), position);
   }
   if (!may_cross_in(facts.store->phase)) {
     refuse_crossing(
@@ -114,19 +114,21 @@ Crossing cross_timeline(StartFacts& facts, const TimelineHistory& history,
   refuse_lost(facts, from, end, facts.store->durable, "the state directory has seen it");
   for (const auto& table : copied) {
     if (table.fence <= end) continue;
-    refuse_crossing(cat(failed_over(facts, from), ", which ended at ", end, "; rows of ", table.route,
-               " were copied as of ", table.fence, " and may have been lost since"),
-           cat("copy this table again: take it out of walign.yaml, run `walign run`, put it back with "
-               "existing_rows: adopt, which compares its rows and mends them"),
-           table.fence);
+    refuse_crossing(
+        cat(failed_over(facts, from), ", which ended at ", end, "; rows of ", table.route,
+            " were copied as of ", table.fence, " and may have been lost since"),
+        cat("copy this table again: take it out of walign.yaml, run `walign run`, put it back with "
+            "existing_rows: adopt, which compares its rows and mends them"),
+        table.fence);
   }
   if (!facts.slot) {
-    refuse_crossing(cat(failed_over(facts, from), ", which ended at ", end, "; nothing that the target has (up to ",
-               position, ") was lost, but slot ", facts.slot_name, " is not on the new primary"),
-           cat("a slot survives a failover where the standby synchronises it (PostgreSQL 17: "
-               "sync_replication_slots = on, hot_standby_feedback = on, primary_slot_name); otherwise ",
-               kBeginAndAdopt),
-           position);
+    refuse_crossing(
+        cat(failed_over(facts, from), ", which ended at ", end, "; nothing that the target has (up to ",
+            position, ") was lost, but slot ", facts.slot_name, " is not on the new primary"),
+        cat("a slot survives a failover where the standby synchronises it (PostgreSQL 17: "
+            "sync_replication_slots = on, hot_standby_feedback = on, primary_slot_name); otherwise ",
+            kBeginAndAdopt),
+        position);
   }
   facts.target->source_timeline = facts.source_timeline;
   facts.store->identity.set_source_timeline(facts.source_timeline);

@@ -149,7 +149,7 @@ std::string way_back(Side giver) {
 }
 
 constexpr RowState kRowStates[] = {RowState::open,   RowState::fencing, RowState::fenced,
-                                RowState::sealed, RowState::closed,  RowState::aborted};
+                                   RowState::sealed, RowState::closed,  RowState::aborted};
 constexpr std::pair<int, int> kEpochs[] = {{2, 2}, {2, 3}, {3, 2}};
 
 }  // namespace

@@ -4,8 +4,8 @@
 #include "walign/decode.hpp"
 
 using namespace walign;
-using walign::test::has;
 using decode::Place;
+using walign::test::has;
 
 namespace {
 
@@ -75,8 +75,8 @@ TEST_CASE("a streamed transaction commits with its positions, or is undone in wh
   CHECK(commit.commit_lsn == Lsn(0x10));
   CHECK(commit.end_lsn == Lsn(0x20));
   CHECK(commit.commit_time_us == 946684801000000);
-  CHECK(has(refusal(wire::stream_commit(7, 1, 2, 3, 1), kStreaming),
-                 "Stream Commit: field flags at offset 5"));
+  CHECK(
+      has(refusal(wire::stream_commit(7, 1, 2, 3, 1), kStreaming), "Stream Commit: field flags at offset 5"));
   const auto part = decoded<decode::StreamAbort>(wire::stream_abort(7, 8), kStreaming);
   CHECK(part.xid == 7);
   CHECK(part.subxid == 8);
@@ -123,14 +123,13 @@ TEST_CASE("a transaction in two phases has its gid and the positions of each pha
   for (const char tag : {'P', 'K', 'p'}) {
     CHECK(has(refusal(wire::prepared(tag, 1, 2, 3, 4, "g", 1), kTwoPhase), "field flags at offset 1"));
   }
-  CHECK(has(refusal(wire::rollback_prepared(1, 2, 3, 4, 5, "g", 4), kTwoPhase),
-                 "field flags at offset 1"));
+  CHECK(has(refusal(wire::rollback_prepared(1, 2, 3, 4, 5, "g", 4), kTwoPhase), "field flags at offset 1"));
 }
 
 TEST_CASE("each version refuses what only a later one has") {
   CHECK(has(refusal(wire::prepared('P', 1, 2, 3, 4, "g"), kStreaming),
-                 "Prepare: belongs to a later protocol version than 2"));
-  CHECK(has(refusal(wire::stream_start(1, 1), {}),
-                 "Stream Start: belongs to a later protocol version than 1"));
+            "Prepare: belongs to a later protocol version than 2"));
+  CHECK(
+      has(refusal(wire::stream_start(1, 1), {}), "Stream Start: belongs to a later protocol version than 1"));
   CHECK(decoded<decode::Begin>(wire::begin(1, 2, 3), kParallel).xid == 3);
 }

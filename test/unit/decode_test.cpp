@@ -6,8 +6,8 @@
 #include "support/wire.hpp"
 
 using namespace walign;
-using walign::test::has;
 using decode::ValueKind;
+using walign::test::has;
 
 namespace {
 
@@ -223,11 +223,10 @@ TEST_CASE("a length beyond the message is refused before it is used") {
   CHECK(refusal(wire::insert(1, {"t" + wire::u32(0xFFFFFFFF) + "x"})) ==
         "pgoutput message Insert: field new row at offset 13 needs 4294967295 bytes, 1 are left");
   CHECK(has(refusal("T" + wire::u32(0xFFFFFFFF) + wire::u8(0) + wire::u32(1)), "field relation OID"));
-  CHECK(
-      has(refusal("R" + wire::u32(1) + wire::cstring("s") + wire::cstring("t") + "d" + wire::u16(65535)),
-               "field column flags"));
+  CHECK(has(refusal("R" + wire::u32(1) + wire::cstring("s") + wire::cstring("t") + "d" + wire::u16(65535)),
+            "field column flags"));
   CHECK(has(refusal("M" + wire::u8(1) + wire::u64(1) + wire::cstring("p") + wire::u32(0x80000000)),
-                 "field content"));
+            "field content"));
   CHECK(has(refusal("I" + wire::u32(1) + "N" + wire::u16(65535) + "n"), "field new row"));
 }
 

@@ -10,7 +10,8 @@ namespace {
 
 class Running {
  public:
-  explicit Running(std::size_t part_bytes = std::size_t{1} << 20U) : assembler_(part_bytes, {4, false, false}) {}
+  explicit Running(std::size_t part_bytes = std::size_t{1} << 20U)
+      : assembler_(part_bytes, {4, false, false}) {}
 
   event::Taken take(const std::string& bytes) {
     return assembler_.take(decode::decode(as_bytes(bytes), assembler_.place()));

@@ -19,7 +19,7 @@ v1::JournalHeader origin(const std::string& slot = "s") {
 }
 
 std::unique_ptr<Journal> open_journal(const std::string& directory, std::vector<std::string>* notes = nullptr,
-                              JournalLimits limits = {}, const std::string& slot = "s") {
+                                      JournalLimits limits = {}, const std::string& slot = "s") {
   return Journal::open(directory, origin(slot), limits, [notes](const std::string& note) {
     if (notes != nullptr) notes->push_back(note);
   });
