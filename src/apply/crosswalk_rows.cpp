@@ -159,7 +159,8 @@ Crosswalk::Impl::Rows Crosswalk::Impl::write(Walk& walk, const Rows& asked_for, 
     for (int i = 0; i < r.rows(); ++i) done.insert(static_cast<std::size_t>(r.integer(i, 0) - 1));
     rows.exec(done.empty() ? "ROLLBACK" : "COMMIT");
   } catch (const Error& error) {
-    if (rows.broken()) throw;
+    // The statement that was given up at the end of the session is still under way.
+    if (rows.broken() || error.kind() == ErrorKind::interrupted) throw;
     rows.exec("ROLLBACK");
     if (error.sqlstate() == "23505") key_is_taken(walk, error);
     if (!may_be_tried_again(error)) throw;

@@ -9,6 +9,9 @@ using cutover::Verb;
 
 namespace {
 
+// Slow enough for a stream that is sanitized, on a busy machine: what is shown is not its speed.
+constexpr Millis kBetweenWrites{10};
+
 std::vector<Writers::SideOf> writers_of(const Migration& m) {
   return {{m.source_url,
            [](Sql& sql, std::int64_t id) {
@@ -18,6 +21,7 @@ std::vector<Writers::SideOf> writers_of(const Migration& m) {
                       std::to_string(id - 7) + "'; COMMIT");
            }},
           {m.target_url, [](Sql& sql, std::int64_t id) {
+             std::this_thread::sleep_for(kBetweenWrites);
              const std::string i = std::to_string(id);
              const std::string before = std::to_string(id - 7);
              sql.exec("BEGIN; INSERT INTO market.offers (name, price) VALUES ('" + i + "', 0.01), ('gone " +
