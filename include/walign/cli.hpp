@@ -23,6 +23,7 @@ struct Io {
   std::ostream& out;
   std::ostream& err;
   bool out_is_terminal = false;
+  bool err_is_journal = false;  // systemd's, which takes a priority before each line
 };
 
 // `arguments` without the program's name.

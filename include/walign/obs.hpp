@@ -45,7 +45,8 @@ struct Field {
 // Text values are quoted where they are empty or have a space, a quote, an equals sign or anything
 // escaped; inside quotes a quote and a backslash have a backslash before them. A field called time,
 // level or message gets an underscore behind its name. The level has a colour on a terminal, unless
-// NO_COLOR is set.
+// NO_COLOR is set. In systemd's journal each line has its priority before it, and text has no time, which is the
+// journal's (walign/systemd.hpp).
 void log(Level level, std::string_view message, std::initializer_list<Field> fields = {});
 inline void debug(std::string_view m, std::initializer_list<Field> f = {}) { log(Level::debug, m, f); }
 inline void info(std::string_view m, std::initializer_list<Field> f = {}) { log(Level::info, m, f); }
@@ -107,8 +108,8 @@ class Metrics {
 
 // One line of progress. Where stderr is a terminal it is redrawn in place, at most 20 times a second,
 // cut to the terminal's width; where it is not, it is written at most every `line_every` (as a log line
-// of level info where logs are json, so that every line there is json). The last line shown is always
-// written in the end.
+// of level info where logs are json, so that every line there is json, or go to the journal). The last
+// line shown is always written in the end.
 class Progress {
  public:
   explicit Progress(std::chrono::milliseconds line_every = std::chrono::seconds(10));

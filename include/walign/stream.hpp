@@ -184,7 +184,8 @@ struct Status {
   bool paused = false;
   bool connected = false;            // streaming at this moment
   bool listening = false;            // the other direction applies; this one only reads its slot
-  std::string last_error;            // what it is retrying after; empty if nothing
+  bool tries_again = false;          // after last_error, which goes away by itself
+  std::string last_error;            // what it tries again after, or has ended by; empty if nothing
   std::int64_t started_at_us = 0;    // since 1970
   std::int64_t stable_since_us = 0;  // since 1970: of the start, the last error or the last pause
 };

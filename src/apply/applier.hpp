@@ -147,10 +147,12 @@ struct Applier::Impl {
 
   // A batch on its way.
   struct HandedOver {
+    ~HandedOver() { wait(); }
+    void wait() const;  // for the answer, with a pulse: it may be long in coming
     Batch batch;
     std::vector<Execution> executions;
     Outgoing out;
-    std::future<Answer> answer;  // last: it is waited for before the rest goes
+    std::future<Answer> answer;
   };
   std::unique_ptr<HandedOver> handed_over;  // last: it uses the connection
 };

@@ -3,6 +3,7 @@
 // How a batch is written: encoded, sent, and counted; by this thread, or handed over to one of its own.
 #include "applier.hpp"
 #include "sending.hpp"
+#include "walign/pulse.hpp"
 
 namespace walign::apply {
 
@@ -224,8 +225,15 @@ void Applier::Impl::hand_over(std::vector<Execution> executions, Lsn commit_at) 
   job->out = outgoing(job->executions, commit_at);
   job->batch = put_aside();
   compactor->clear();
-  job->answer = std::async(std::launch::async, [this, out = &job->out] { return send(*out); });
+  job->answer = std::async(std::launch::async, [this, out = &job->out] {
+    const Pulse pulse;
+    return send(*out);
+  });
   handed_over = std::move(job);
+}
+
+void Applier::Impl::HandedOver::wait() const {
+  while (answer.valid() && answer.wait_for(Pulse::kSlice) != std::future_status::ready) Pulse::beat();
 }
 
 bool Applier::Impl::settle() {
@@ -233,6 +241,7 @@ bool Applier::Impl::settle() {
   const auto job = std::move(handed_over);
   std::optional<Answer> answer;
   try {
+    job->wait();
     answer = job->answer.get();
   } catch (const Error& error) {
     if (!is_data_error(error)) throw;

@@ -10,6 +10,8 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "walign/pulse.hpp"
+
 namespace walign {
 
 namespace {
@@ -204,8 +206,15 @@ void Interrupt::raise() noexcept {
 }
 
 void Interrupt::sleep_for(std::chrono::milliseconds time) const {
+  using Steady = std::chrono::steady_clock;
   pollfd entry{fd_, POLLIN, 0};
-  ::poll(&entry, 1, static_cast<int>(time.count()));
+  const auto end = Steady::now() + time;
+  for (auto left = time; !raised() && left.count() > 0;) {
+    const auto slice = Pulse::here() ? std::min(left, Pulse::kSlice) : left;
+    ::poll(&entry, 1, static_cast<int>(slice.count()));
+    Pulse::beat();
+    left = std::chrono::ceil<std::chrono::milliseconds>(end - Steady::now());
+  }
   throw_if_raised();
 }
 

@@ -6,10 +6,12 @@
 #include <unistd.h>
 
 #include <iostream>
+#include <sstream>
 
 #include "base/version.hpp"
 #include "command.hpp"
 #include "text.hpp"
+#include "walign/systemd.hpp"
 
 namespace walign::cli {
 
@@ -78,11 +80,17 @@ void start_logging(const Context& context) {
                      context.log_format == "json" ? obs::LogFormat::json : obs::LogFormat::text);
 }
 
+void print_error(const Io& io, const std::string& text) {
+  std::istringstream lines(text);
+  for (std::string line; std::getline(lines, line);)
+    io.err << (io.err_is_journal ? "<3>" : "") << line << "\n";
+}
+
 int failed(const Context& context, const Error& error) {
   if (context.log_format == "json") {
     obs::log_error(obs::Level::error, "", error);
   } else {
-    context.io.err << "walign: " << printable_lines(error.describe()) << "\n";
+    print_error(context.io, cat("walign: ", printable_lines(error.describe())));
   }
   const auto* own = dynamic_cast<const ErrorWithStatus*>(&error);
   return own != nullptr ? own->status() : exit_status(error.kind());
@@ -98,7 +106,7 @@ int act(const Context& context) {
                                  "is the disk full, or has the reader gone?"));
   } catch (const config::ConfigError& error) {
     // FILE:LINE:COLUMN at the start of each line, as editors jump to it.
-    context.io.err << printable_lines(error.describe()) << "\n";
+    print_error(context.io, printable_lines(error.describe()));
     return exit_status(error.kind());
   } catch (const Error& error) {
     context.io.out.flush();
@@ -152,14 +160,17 @@ int main(std::vector<std::string> arguments, const Io& io) {
     std::reverse(arguments.begin(), arguments.end());  // as CLI11 takes them
     app.parse(std::move(arguments));
   } catch (const CLI::ParseError& error) {
-    return app.exit(error, io.out, io.err) == 0 ? 0 : exit_status(ErrorKind::usage);
+    std::ostringstream wrong;
+    const int status = app.exit(error, io.out, wrong);
+    print_error(io, wrong.str());
+    return status == 0 ? 0 : exit_status(ErrorKind::usage);
   }
   return act(context);
 }
 
 int main(int argc, char** argv) {
   return main(std::vector<std::string>(argv + 1, argv + std::max(argc, 1)),
-              Io{std::cin, std::cout, std::cerr, ::isatty(STDOUT_FILENO) == 1});
+              Io{std::cin, std::cout, std::cerr, ::isatty(STDOUT_FILENO) == 1, obs::stderr_is_journal()});
 }
 
 }  // namespace walign::cli

@@ -1,6 +1,6 @@
 // Copyright the walign authors. SPDX-License-Identifier: Apache-2.0
 //
-// run: the sidecar with its servers and its progress line.
+// run: the sidecar with its servers and its progress line, and what a service manager is told of it.
 #include <condition_variable>
 #include <csignal>
 #include <mutex>
@@ -9,7 +9,10 @@
 #include "command.hpp"
 #include "signals.hpp"
 #include "text.hpp"
+#include "walign/pulse.hpp"
 #include "walign/service.hpp"
+#include "walign/supervision.hpp"
+#include "walign/systemd.hpp"
 
 namespace walign::cli {
 
@@ -63,11 +66,11 @@ std::string progress_line(const stream::Status& status, double rows_per_second) 
   return line;
 }
 
-// Shows where the sidecar is, until destroyed.
+// Shows where the sidecar is, and tells the service manager, until destroyed.
 class ProgressThread {
  public:
-  explicit ProgressThread(const cutover::Migration& migration)
-      : migration_(migration), thread_([this] { loop(); }) {}
+  ProgressThread(const cutover::Migration& migration, const Interrupt& stop)
+      : migration_(migration), stop_(stop), thread_([this] { loop(); }) {}
   ~ProgressThread() {
     {
       const std::lock_guard lock(mutex_);
@@ -82,11 +85,16 @@ class ProgressThread {
  private:
   void loop() noexcept {
     try {
-      obs::Progress progress;
+      // systemctl status has the line of now.
+      obs::Progress progress(manager_.listens() ? kSeldom : kNowAndThen);
+      std::string line;
       do {
         const auto status = migration_.status();
-        progress.show(progress_line(status, rate(status)));
+        line = progress_line(status, rate(status));
+        progress.show(line);
+        tell(status, line, stop_.raised());
       } while (!wait());
+      tell(migration_.status(), line, true);
     } catch (const std::exception& error) {
       obs::warn("progress is not shown any more", {{"why", error.what()}});
     }
@@ -104,13 +112,28 @@ class ProgressThread {
     return rate_;
   }
 
+  void tell(const stream::Status& status, const std::string& line, bool stopping) {
+    if (!manager_.listens()) return;
+    const service::Supervision::Look look{service::started(status), stopping, Pulse::longest_silence(), line,
+                                          std::chrono::steady_clock::now()};
+    const auto lines = supervision_.say(look);
+    if (!lines.empty() && manager_.tell(lines)) supervision_.said(lines, look);
+  }
+
   // Whether it is time to end.
   bool wait() {
     std::unique_lock lock(mutex_);
-    return wake_.wait_for(lock, std::chrono::milliseconds(500), [this] { return done_; });
+    return wake_.wait_for(lock, every_, [this] { return done_; });
   }
 
+  static constexpr std::chrono::seconds kNowAndThen{10}, kSeldom{60};
+
   const cutover::Migration& migration_;
+  const Interrupt& stop_;
+  const obs::ServiceManager manager_;
+  service::Supervision supervision_{manager_.watchdog()};
+  const std::chrono::microseconds every_ =
+      std::min(std::chrono::microseconds(500'000), manager_.watchdog().value_or(std::chrono::hours(1)) / 4);
   double rate_ = 0;
   bool connected_ = false;
   std::uint64_t rows_ = 0;
@@ -153,7 +176,7 @@ int run(Context& context, const RunOptions& options) {
     obs::info("serving", {{"http", cat("http://", config.http, "/")}});
   }
   try {
-    const ProgressThread progress(migration);
+    const ProgressThread progress(migration, signals.interrupt());
     migration.run();
   } catch (const Error& error) {
     if (error.kind() != ErrorKind::interrupted) throw;

@@ -12,6 +12,7 @@
 
 #include "obs/escape.hpp"
 #include "obs/terminal.hpp"
+#include "walign/systemd.hpp"
 
 namespace walign::obs {
 
@@ -19,24 +20,40 @@ namespace {
 
 class TerminalSink final : public spdlog::sinks::base_sink<std::mutex> {
  public:
-  explicit TerminalSink(const char* pattern)
-      : base_sink(std::make_unique<spdlog::pattern_formatter>(pattern, spdlog::pattern_time_type::utc)) {}
+  TerminalSink(const char* pattern, const char* journal_pattern)
+      : base_sink(formatter_of(pattern)), journal_(formatter_of(journal_pattern)) {}
 
  protected:
   void sink_it_(const spdlog::details::log_msg& message) override {
     spdlog::memory_buf_t line;
-    formatter_->format(message, line);
-    Terminal::stderr_terminal().write_line({line.data(), line.size()});
+    const bool to_journal = stderr_is_journal();
+    (to_journal ? journal_ : formatter_)->format(message, line);
+    const std::string_view text(line.data(), line.size());
+    Terminal::stderr_terminal().write_line(to_journal ? cat(priority(message.level), text)
+                                                      : std::string(text));
   }
   void flush_() override {}
+
+ private:
+  static std::unique_ptr<spdlog::formatter> formatter_of(const char* pattern) {
+    return std::make_unique<spdlog::pattern_formatter>(pattern, spdlog::pattern_time_type::utc);
+  }
+  static const char* priority(spdlog::level::level_enum level) {
+    if (level >= spdlog::level::err) return "<3>";
+    if (level == spdlog::level::warn) return "<4>";
+    return level == spdlog::level::info ? "<6>" : "<7>";
+  }
+
+  const std::unique_ptr<spdlog::formatter> journal_;
 };
 
 constexpr const char* kTextPattern = "%Y-%m-%dT%H:%M:%S.%eZ %v";
+constexpr const char* kJournalPattern = "%v";  // which has the time
 constexpr const char* kJsonPattern = R"({"time":"%Y-%m-%dT%H:%M:%S.%eZ",%v})";
 
 struct Logs {
-  spdlog::logger text{"text", std::make_shared<TerminalSink>(kTextPattern)};
-  spdlog::logger json{"json", std::make_shared<TerminalSink>(kJsonPattern)};
+  spdlog::logger text{"text", std::make_shared<TerminalSink>(kTextPattern, kJournalPattern)};
+  spdlog::logger json{"json", std::make_shared<TerminalSink>(kJsonPattern, kJsonPattern)};
   std::atomic<LogFormat> format{LogFormat::text};
 
   spdlog::logger& current() { return format.load() == LogFormat::json ? json : text; }

@@ -4,6 +4,7 @@
 #include "obs/escape.hpp"
 #include "obs/log.hpp"
 #include "obs/terminal.hpp"
+#include "walign/systemd.hpp"
 
 namespace walign::obs {
 
@@ -15,7 +16,7 @@ constexpr auto kRedrawEvery = std::chrono::milliseconds(50);
 void write_now(const std::string& line) {
   if (Terminal::can_redraw()) {
     Terminal::stderr_terminal().draw(line);
-  } else if (log_format() == LogFormat::json) {
+  } else if (log_format() == LogFormat::json || stderr_is_journal()) {
     info(line);
   } else {
     Terminal::stderr_terminal().write_line(cat(line, '\n'));

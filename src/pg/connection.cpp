@@ -9,6 +9,7 @@
 
 #include "failure.hpp"
 #include "walign/pg.hpp"
+#include "walign/pulse.hpp"
 #include "walign/versions.hpp"
 
 namespace walign::pg {
@@ -165,6 +166,7 @@ void Connection::connect(const ConnectionOptions& options) {
         {{PQsocket(conn_.get()), static_cast<short>(state == PGRES_POLLING_READING ? POLLIN : POLLOUT), 0},
          {interrupt_ == nullptr ? -1 : interrupt_->fd(), POLLIN, 0}}};
     ::poll(entries.data(), entries.size(), 1000);
+    Pulse::beat();
     if (interrupt_ != nullptr) interrupt_->throw_if_raised();
     if (std::chrono::steady_clock::now() > deadline) {
       throw Error(ErrorKind::connection, cat("no answer from ", description_, " within 30 s"),
@@ -212,7 +214,9 @@ void Connection::wait_socket(bool write_too) {
   const auto events = static_cast<short>(write_too ? POLLIN | POLLOUT : POLLIN);
   std::array<pollfd, 2> entries = {
       {{socket(), events, 0}, {interrupt_ == nullptr ? -1 : interrupt_->fd(), POLLIN, 0}}};
-  const int ready = ::poll(entries.data(), entries.size(), on_wait_ ? 2000 : -1);
+  const int slice = Pulse::here() ? static_cast<int>(Pulse::kSlice.count()) : -1;
+  const int ready = ::poll(entries.data(), entries.size(), on_wait_ ? 2000 : slice);
+  Pulse::beat();
   if (interrupt_ != nullptr && interrupt_->raised()) {
     cancel();
     interrupt_->throw_if_raised();

@@ -1,7 +1,11 @@
 // Copyright the walign authors. SPDX-License-Identifier: Apache-2.0
 //
 // The read-only pages.
+#include <cmath>
+
 #include "observer.hpp"
+#include "walign/pulse.hpp"
+#include "walign/supervision.hpp"
 #include "web_server.hpp"
 
 namespace walign::service {
@@ -17,12 +21,21 @@ Answer ready(const Handlers& handlers) {
   return {200, kPlain, "ready\n"};
 }
 
+// Not whether it streams: whoever restarts what is not healthy would end what only waits for a server.
+Answer healthy() {
+  const auto silence = Pulse::longest_silence();
+  if (alive(silence, std::nullopt)) return {200, kPlain, "ok\n"};
+  return {503, kPlain,
+          cat("the loop has stood still for ", std::llround(silence->count()),
+              " s: look at the disk of state:, then end walign and start it again\n")};
+}
+
 Answer respond(const Handlers& handlers, const Respond& events, const Request& request) {
   if (request.method != "GET" && request.method != "HEAD") {
     return error_answer(405, cat(request.method, " is not for here: these pages are read-only"),
                         "steer with the walign command, on the machine of the sidecar");
   }
-  if (request.path == "/healthz") return {200, kPlain, "ok\n"};
+  if (request.path == "/healthz") return healthy();
   if (request.path == "/readyz") return ready(handlers);
   if (request.path == "/metrics")
     return {200, "text/plain; version=0.0.4; charset=utf-8", handlers.metrics()};

@@ -1,6 +1,8 @@
 // Copyright the walign authors. SPDX-License-Identifier: Apache-2.0
 #include "session.hpp"
 
+#include "walign/pulse.hpp"
+
 namespace walign::stream {
 
 namespace {
@@ -112,6 +114,7 @@ void Session::connect() {
   housekeeping(true);
   board_.update([](Status& s) {
     s.connected = true;
+    s.tries_again = false;
     s.last_error.clear();
   });
 }
@@ -147,6 +150,7 @@ void Session::find_end() {
 void Session::loop() {
   if (ends_at(carried_.until, applier_->reached())) return;
   while (!options_.stop->raised()) {
+    Pulse::beat();
     tell_listening();
     if (!applier_->gathering() && !applier_->in_transaction() && wanted_between()) flush();
     const bool between = !applier_->pending() && !applier_->in_transaction();

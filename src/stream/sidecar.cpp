@@ -5,6 +5,7 @@
 #include <thread>
 
 #include "session.hpp"
+#include "walign/pulse.hpp"
 
 namespace walign::stream {
 
@@ -233,12 +234,14 @@ struct Sidecar::Impl {
 
   // What is done about what ended a session. Returns if another shall follow.
   void after(const Error& error) {
+    const bool again = remedy(error.kind()) == Remedy::retry;
     board.update([&](Status& s) {
       s.connected = false;
+      s.tries_again = again;
       s.last_error = error.message();
       s.stable_since_us = Clock::system().unix_micros();
     });
-    if (remedy(error.kind()) != Remedy::retry) throw Error(error);
+    if (!again) throw Error(error);
     if (options.metrics != nullptr) {
       options.metrics->counter("walign_retries_total", "Sessions started again after an error.").add();
     }
@@ -325,6 +328,7 @@ struct Sidecar::Impl {
   }
 
   void run() {
+    const Pulse pulse;
     const Grace grace(*options.stop, hard);
     const Monitor monitor(options, board);
     for (bool ended = false; !ended;) {

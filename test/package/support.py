@@ -1,4 +1,5 @@
-"""What the tests of packages and pages share: throw-away PostgreSQL servers, and ports that are free."""
+"""What the tests of packages and pages share: throw-away PostgreSQL servers, ports that are free, and how a test that
+cannot be tried here is skipped."""
 import glob
 import os
 import pathlib
@@ -7,8 +8,27 @@ import random
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
+import threading
 import time
+import unittest
+
+SKIPPED = 77
+
+
+def main():
+    """unittest.main(), but for the exit status where every test was skipped, which ctest shows."""
+    result = unittest.main(module="__main__", exit=False).result
+    if not result.wasSuccessful():
+        sys.exit(1)
+    if result.skipped and result.testsRun <= len(result.skipped):
+        sys.exit(SKIPPED)
+
+
+def needs(program, package):
+    """Skips a test, or a class of them, where a program is not installed."""
+    return unittest.skipUnless(shutil.which(program), f"{program} is not installed (Debian's package {package})")
 
 
 def free_port():
@@ -83,6 +103,37 @@ class Server:
         except AssertionError:
             pass  # a test has stopped it
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Manager:
+    """A service manager: a socket that NOTIFY_SOCKET names, and all that was heard on it."""
+
+    def __init__(self):
+        self.name = f"\0walign-test-{os.getpid()}-{id(self)}"
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket.bind(self.name)
+        self.heard = []
+        threading.Thread(target=self.listen, daemon=True).start()
+
+    def listen(self):
+        while True:
+            text = self.socket.recv(65536).decode()
+            self.heard += [(time.monotonic(), line) for line in text.split("\n")]
+
+    def environment(self, watchdog_seconds=None):
+        out = {**os.environ, "NOTIFY_SOCKET": "@" + self.name[1:]}
+        if watchdog_seconds:
+            out["WATCHDOG_USEC"] = str(int(watchdog_seconds * 1e6))
+        return out
+
+    def lines(self):
+        return [line for _, line in list(self.heard)]
+
+    def has(self, begins):
+        return any(line.startswith(begins) for line in self.lines())
+
+    def fed_after(self, when):
+        return any(line == "WATCHDOG=1" and at > when for at, line in list(self.heard))
 
 
 def has_user(name):

@@ -54,6 +54,20 @@ TEST_CASE("every command has a --help with an example, and it exits 0") {
   CHECK(has(walign::cli::walign({"--help"}).out, "Example:"));
 }
 
+TEST_CASE("an error that goes to the journal has its priority before each line") {
+  std::istringstream in;
+  std::ostringstream out, err;
+  const Io io{in, out, err, false, true};
+  CHECK(walign::cli::main({"pause", "everything"}, io) == 2);
+  CHECK(walign::cli::main({"-c", "/nowhere.yaml", "config", "check"}, io) == 2);
+  std::istringstream lines(err.str());
+  for (std::string line; std::getline(lines, line);) {
+    INFO(line);
+    CHECK(line.starts_with("<3>"));
+  }
+  CHECK(has(err.str(), "\n<3>  hint: "));
+}
+
 TEST_CASE("--version says which") {
   const auto outcome = walign::cli::walign({"--version"});
   CHECK(outcome.status == 0);

@@ -3,6 +3,7 @@
 #include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -396,4 +397,36 @@ TEST_CASE("log lines and progress of many threads never share a line") {
   reader.join();  // its read fails once the last one has closed the terminal
   CHECK(count(text, "info  LOG") == 400);
   CHECK(count(text, "LOG\r\nPROGRESS") == 400);
+}
+
+TEST_CASE("a log line that goes to the journal has its priority before it, and no time") {
+  const Descriptor file(::memfd_create("journal", 0));
+  struct stat its {};
+  REQUIRE(::fstat(file.fd, &its) == 0);
+  const Environment stream("JOURNAL_STREAM", cat(its.st_dev, ":", its.st_ino).c_str());
+  const auto written = [&](auto action) {
+    REQUIRE(::ftruncate(file.fd, 0) == 0);
+    REQUIRE(::lseek(file.fd, 0, SEEK_SET) == 0);
+    {
+      const Redirected redirected(file.fd);
+      action();
+    }
+    std::string text(static_cast<std::size_t>(::lseek(file.fd, 0, SEEK_END)), '\0');
+    REQUIRE(::pread(file.fd, text.data(), text.size(), 0) == static_cast<ssize_t>(text.size()));
+    return text;
+  };
+  start_logging(Level::debug, LogFormat::text);
+  CHECK(written([] { info("streaming", {{"lsn", "0/1"}}); }) == "<6>info  streaming lsn=0/1\n");
+  CHECK(written([] { debug("d"); }) == "<7>debug d\n");
+  CHECK(written([] { warn("w"); }) == "<4>warn  w\n");
+  CHECK(written([] { error("e"); }) == "<3>error e\n");
+  CHECK(written([] {
+          Progress progress;
+          progress.show("half way");
+        }) == "<6>info  half way\n");
+  start_logging(Level::info, LogFormat::json);
+  CHECK(written([] { info("streaming"); }).starts_with("<6>{\"time\":\""));
+  start_logging(Level::info, LogFormat::text);
+  // Somebody has led standard error elsewhere since.
+  CHECK_FALSE(captured([] { info("streaming"); }).starts_with("<"));
 }
