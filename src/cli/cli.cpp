@@ -9,7 +9,7 @@
 #include <sstream>
 
 #include "base/version.hpp"
-#include "command.hpp"
+#include "command_tree.hpp"
 #include "text.hpp"
 #include "walign/systemd.hpp"
 
@@ -18,9 +18,10 @@ namespace walign::cli {
 namespace {
 
 constexpr AddCommand kCommands[] = {
-    add_init,         add_preflight, add_plan,   add_run,    add_status,      add_verify, add_cutover,
-    add_rollback,     add_recover,   add_pause,  add_resume, add_checkpoints, add_schema, add_rewind,
-    add_dead_letters, add_capture,   add_replay, add_events, add_config,      add_finish, add_remove};
+    add_init,    add_preflight, add_plan,         add_run,     add_status,    add_verify,
+    add_cutover, add_rollback,  add_recover,      add_pause,   add_resume,    add_checkpoints,
+    add_schema,  add_rewind,    add_dead_letters, add_capture, add_replay,    add_events,
+    add_config,  add_finish,    add_remove,       add_help,    add_completion};
 
 constexpr const char* kExample =
     "Example:\n"

@@ -135,7 +135,8 @@ void add_replay(CLI::App& parent, Context& context) {
       "walign replay /var/lib/walign/capture --to target\n"
       "  walign replay journal --to null         how fast it can be read",
       options, replay);
-  command->add_option("WHAT", options->what, "a capture's directory, or the word journal: the sidecar's own")
+  command
+      ->add_option("CAPTURE", options->what, "a capture's directory, or the word journal: the sidecar's own")
       ->required()
       ->type_name("");
   command

@@ -30,6 +30,8 @@ const std::vector<std::vector<std::string>> kCommands = {
     {"config", "check"},
     {"config", "show"},
     {"config", "schema"},
+    {"completion"},
+    {"help"},
 };
 
 std::vector<std::string> lines_of(const std::string& path) {
@@ -52,6 +54,35 @@ TEST_CASE("every command has a --help with an example, and it exits 0") {
     CHECK(outcome.err.empty());
   }
   CHECK(has(walign::cli::walign({"--help"}).out, "Example:"));
+}
+
+TEST_CASE("help says what --help says, of each command and of walign itself") {
+  for (const auto& command : kCommands) {
+    auto asked = command;
+    asked.insert(asked.begin(), "help");
+    auto option = command;
+    option.emplace_back("--help");
+    CHECK(walign::cli::walign(asked).out == walign::cli::walign(option).out);
+  }
+  CHECK(walign::cli::walign({"help"}).out == walign::cli::walign({"--help"}).out);
+  const auto wrong = walign::cli::walign({"help", "config", "nothing"});
+  CHECK(wrong.status == 2);
+  CHECK(has(wrong.err, "there is no command \"config nothing\"\n  hint: walign config --help\n"));
+}
+
+TEST_CASE("the manual page and every shell's completion have every command") {
+  for (const auto& arguments : std::vector<std::vector<std::string>>{
+           {"help", "--man"}, {"completion", "bash"}, {"completion", "zsh"}, {"completion", "fish"}}) {
+    const auto outcome = walign::cli::walign(arguments);
+    CHECK(outcome.status == 0);
+    for (const auto& command : kCommands) {
+      const auto word = command.back();
+      INFO(join(arguments, " ") << ": " << word);
+      auto as_roff = word;
+      if (const auto at = as_roff.find('-'); at != std::string::npos) as_roff.insert(at, "\\");
+      CHECK(has(outcome.out, arguments.front() == "help" ? as_roff : word));
+    }
+  }
 }
 
 TEST_CASE("an error that goes to the journal has its priority before each line") {
