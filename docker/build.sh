@@ -1,19 +1,23 @@
 #!/bin/bash
 # Copyright the walign authors. SPDX-License-Identifier: Apache-2.0
 #
-# docker/build.sh [PREFIX]: builds walign from the sources around it and installs it under PREFIX (/out), with
-# the list of packages that it needs to run in PREFIX/packages. The image's build step; runs without Docker too.
+# docker/build.sh [OUT [BUILD]]: builds walign's Debian package from the sources around it and puts it into OUT (/out),
+# with the script that the image's last stage installs it by. BUILD: a build folder that is built already, whose program
+# is packaged instead. The image's first stage; runs without Docker too.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-prefix=${1:-/out}
+out=$(realpath -m "${1:-/out}")
+build=${2:-}
 
-tools/install-deps
-cmake -S . -B build/image -G Ninja -DCMAKE_BUILD_TYPE=Release -DWALIGN_TESTS=OFF
-cmake --build build/image --target walign
-cmake --install build/image --prefix "$prefix" --strip
-
-# The libraries by name of the package that has them, so that the last stage installs these and no compiler.
-ldd "$prefix/bin/walign" | awk '$3 ~ /^\// {print $3}' | while read -r library; do
-  dpkg-query -S "$(readlink -f "$library")" 2>/dev/null || dpkg-query -S "$library" 2>/dev/null ||
-    dpkg-query -S "/usr$(readlink -f "$library")" | head -n 1
-done | sed 's/:.*//' | sort -u >"$prefix/packages"
+if [ -z "$build" ]; then
+  tools/install-deps --build
+  cmake --preset package
+  cmake --build --preset package
+  build=build/package
+fi
+mkdir -p "$out"
+rm -f "$out"/walign_*.deb
+cpack --config "$build/CPackConfig.cmake" -G DEB -B "$out/cpack"
+mv "$out"/cpack/walign_*.deb "$out"
+rm -r "$out/cpack"
+cp docker/install.sh "$out"

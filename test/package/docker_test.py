@@ -45,8 +45,8 @@ class Dockerfile(unittest.TestCase):
         return [rest for first, rest in self.lines if first == word]
 
     def test_each_step_is_a_script_that_is_here_and_may_be_run(self):
-        self.assertEqual(self.values("RUN")[0], "docker/build.sh /out")
-        for name in ("build.sh", "entrypoint.sh"):
+        self.assertEqual(self.values("RUN"), ["docker/build.sh /out", "/tmp/walign/install.sh"])
+        for name in ("build.sh", "install.sh", "entrypoint.sh"):
             self.assertTrue(os.access(DOCKER / name, os.X_OK), name)
         for rest in self.values("COPY"):
             source = rest.split()[-2]
