@@ -181,7 +181,7 @@ TEST_CASE("a configuration that is not there exits 2 with its name, whatever the
   for (auto arguments : kCommands) {
     const auto& last = arguments.back();
     if (last == "checkpoints" || last == "dead-letters" || last == "config" || last == "schema") continue;
-    if (last == "init") continue;  // writes one
+    if (last == "init") continue;                          // writes one
     if (last == "help" || last == "completion") continue;  // of the program itself
     if (last == "pause" || last == "resume") arguments.emplace_back("apply");
     if (arguments.front() == "dead-letters" && last != "list") arguments.emplace_back("1");
