@@ -65,11 +65,27 @@ std::string explain(const CLI::App* app, const CLI::Error& error) {
   return cat("walign: ", what, "\n  hint: ", command, " --help\n");
 }
 
+// CLI11 keeps what an option excludes by address, and would name it in another order each time.
+class HelpText final : public CLI::Formatter {
+ public:
+  HelpText() { column_width(36); }
+  std::string make_option_opts(const CLI::Option* option) const override {
+    std::string text = Formatter::make_option_opts(option);
+    const std::string excludes = cat(" ", get_label("Excludes"), ":");
+    const auto at = text.find(excludes);
+    if (at == std::string::npos) return text;
+    std::vector<std::string> names;
+    for (const auto* other : option->get_excludes()) names.push_back(other->get_name());
+    std::sort(names.begin(), names.end());
+    return cat(text.substr(0, at), excludes, " ", join(names, " "));
+  }
+};
+
 void build(CLI::App& app, Context& context) {
   app.name("walign");
   app.fallthrough();
   app.require_subcommand(1);
-  app.get_formatter()->column_width(36);
+  app.formatter(std::make_shared<HelpText>());
   app.footer(kExample);
   app.failure_message(explain);
   add_globals(app, context);
