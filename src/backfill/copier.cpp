@@ -55,6 +55,10 @@ CopyPlan make_plan(const Route& route, const pg::Table& source, const pg::Table&
   plan.route = &route;
   plan.key = std::move(key);
   plan.rows_per_chunk = rows_per_chunk;
+  plan.source_oid = source.oid;
+  for (const auto& column : source.columns) {
+    if (!column.generated) plan.newest_attnum = std::max(plan.newest_attnum, column.attnum);
+  }
   std::string target_columns;
   std::string source_columns;
   std::string declared;
@@ -238,18 +242,29 @@ void Copier::stop_reading(pg::CopyOut& out) {
   source_.exec("ROLLBACK TO SAVEPOINT walign_read");
 }
 
+// The snapshot, which is made here, sees every change of the table's columns: they waited for our lock, or we for theirs.
+std::pair<Snapshot, Lsn> Copier::look(const CopyPlan& plan) {
+  const auto r = source_.exec(
+      cat("SELECT pg_catalog.pg_current_snapshot(), pg_catalog.pg_current_wal_insert_lsn(), (SELECT "
+          "max(a.attnum) FROM pg_catalog.pg_attribute a WHERE a.attrelid = ",
+          plan.source_oid, " AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '')"));
+  const auto parsed = Snapshot::parse(r.text(0, 0));
+  WALIGN_CHECK(parsed.has_value());
+  if (!r.is_null(0, 2) && r.integer(0, 2) > plan.newest_attnum) {
+    throw Error(ErrorKind::transient,
+                cat("table ", plan.route->source.to_string(), " has got a column while it is being copied"),
+                "nothing is to be done: the tables are looked at again");
+  }
+  return {*parsed, r.lsn(0, 1).without_page_header(options_.server.wal_segment_bytes)};
+}
+
 // False: it shall not be read now.
 bool Copier::begin_source(const CopyPlan& plan, const CopySteps& steps, Snapshot& snapshot, Lsn& fence) {
   const auto& table = plan.route->source;
   source_.exec(cat("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; LOCK TABLE ",
                    pg::qualified(table.schema, table.name), " IN ACCESS SHARE MODE; SAVEPOINT walign_read"));
   const bool announced = steps.announce([&] {
-    const auto r =
-        source_.exec("SELECT pg_catalog.pg_current_snapshot(), pg_catalog.pg_current_wal_insert_lsn()");
-    const auto parsed = Snapshot::parse(r.text(0, 0));
-    WALIGN_CHECK(parsed.has_value());
-    snapshot = *parsed;
-    fence = r.lsn(0, 1).without_page_header(options_.server.wal_segment_bytes);
+    std::tie(snapshot, fence) = look(plan);
     return std::pair(snapshot, fence);
   });
   if (!announced) source_.exec("ROLLBACK");

@@ -11,7 +11,9 @@
 //   COMMIT; wait until flushed past the fence
 //                                                   epoch checked, record of the chunk; COMMIT
 //
-// The lock comes before the snapshot: a snapshot older than a table rewrite or TRUNCATE would see an empty table.
+// The lock comes before the snapshot: a snapshot older than a table rewrite or TRUNCATE would see an empty table. Under
+// the lock nobody adds a column, and a table that has one which the plan does not know is not read: a change that is
+// inside the snapshot is dropped, and its value of that column would be in neither.
 // The fence must be flushed on the source before the rows count: an asynchronous commit can be read and then be
 // taken back by a crash.
 //
@@ -38,6 +40,9 @@ struct CopyPlan {
   std::string temporary;             // CREATE TEMPORARY TABLE ...; empty: rows are piped through unparsed
   std::string insert;                // from the temporary table, through the mapping's SQL
   bool binary = false;               // both servers agree on every type's binary format
+  // Of the source, which it was made for. A column that was added since has a higher attnum.
+  pg::Oid source_oid = 0;
+  int newest_attnum = 0;
   std::optional<Adoption> adoption;  // the target has rows; then `insert` fills what it should have
   // Nothing is cut off a range, whatever its size.
   [[nodiscard]] bool whole() const { return key.empty() || (adoption && adoption->key.empty()); }
@@ -100,6 +105,7 @@ class Copier {
 
  private:
   bool begin_source(const CopyPlan& plan, const CopySteps& steps, Snapshot& snapshot, Lsn& fence);
+  std::pair<Snapshot, Lsn> look(const CopyPlan& plan);
   std::optional<Key> find_key(const CopyPlan& plan, const Range& range, bool last, std::int64_t skip);
   // `ordered`: by the key, so that it may stop early.
   Copied pipe(const CopyPlan& plan, const std::string& condition, bool ordered, const CopySteps& steps);
