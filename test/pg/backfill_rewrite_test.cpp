@@ -95,6 +95,34 @@ TEST_CASE("a TRUNCATE that was committed before a chunk was read, and is decoded
   CHECK(m.equal("t"));
 }
 
+TEST_CASE("a column that is added while its table is copied: a value is in the chunk, or in the stream") {
+  Migration m;
+  m.both("CREATE TABLE t (id int PRIMARY KEY, v text)");
+  m.source.exec("INSERT INTO t SELECT i, 'v' FROM generate_series(1, 500) i");
+  m.tables = "  - public.t\n";
+  m.more = "backfill: { chunk_rows: 50, workers: 1 }\n";
+  {
+    Copying run(m, Copy::paused);
+    run.wait_until_streaming();
+    CHECK(run.sidecar().pause_apply(10s));
+    m.source.exec("ALTER TABLE t ADD c int");
+    m.source.exec("UPDATE t SET c = id");
+    run.resume();
+    std::this_thread::sleep_for(500ms);
+    run.sidecar().resume_apply();
+    const auto error = run.wait();
+    REQUIRE(error);
+    CHECK(error->kind() == ErrorKind::precondition);
+    CHECK(has(error->describe(), "public.t"));
+  }
+  m.target.exec("ALTER TABLE t ADD c int");
+  Copying run(m);
+  run.wait_until_copied();
+  run.catch_up(m.source);
+  CHECK(m.equal("t"));
+  CHECK(m.target.scalar<int>("SELECT count(*)::int FROM t WHERE c = id") == 500);
+}
+
 TEST_CASE("a TRUNCATE in a large transaction, and walign ends while it copies again") {
   Migration m;
   m.both("CREATE TABLE t (id int PRIMARY KEY, v text); CREATE TABLE other (id int PRIMARY KEY)");
