@@ -171,7 +171,7 @@ class Package(unittest.TestCase):
             words = start.replace("$WALIGN_OPTIONS", "").split()
             with subprocess.Popen(self.command("setpriv", "--reuid=walign", "--regid=walign", "--init-groups", *words),
                                   stderr=subprocess.PIPE, text=True,
-                                  env={"PATH": "/usr/bin:/bin", "NOTIFY_SOCKET": "@" + manager.name[1:],
+                                  env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "NOTIFY_SOCKET": "@" + manager.name[1:],
                                        "WATCHDOG_USEC": "8000000"}) as walign:
                 try:
                     support.until("ready", lambda: manager.has("READY=1") or walign.poll() is not None)
@@ -218,7 +218,8 @@ class Package(unittest.TestCase):
         shutil.copy(self.kept, self.tree / "tmp")
         self.ok("dpkg", "-i", f"/tmp/{self.kept.name}")
         done = self.inside("dpkg", "--purge", "walign")
-        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertNotIn("walign: ", done.stderr)  # deluser may miss a crontab
         for path in ("etc/walign", "var/lib/walign", "etc/default/walign", "usr/share/doc/walign"):
             self.assertFalse((self.tree / path).exists(), path)
         self.assertNotEqual(self.inside("getent", "passwd", "walign").returncode, 0)
