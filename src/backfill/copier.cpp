@@ -242,7 +242,8 @@ void Copier::stop_reading(pg::CopyOut& out) {
   source_.exec("ROLLBACK TO SAVEPOINT walign_read");
 }
 
-// The snapshot, which is made here, sees every change of the table's columns: they waited for our lock, or we for theirs.
+// The snapshot, which is made here, sees every change of the table's columns: they waited for our lock, or we for
+// theirs.
 std::pair<Snapshot, Lsn> Copier::look(const CopyPlan& plan) {
   const auto r = source_.exec(
       cat("SELECT pg_catalog.pg_current_snapshot(), pg_catalog.pg_current_wal_insert_lsn(), (SELECT "
