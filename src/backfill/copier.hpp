@@ -37,9 +37,9 @@ struct CopyPlan {
   bool at_aligned_moment = false;                      // the target has other unique constraints than its key
   std::string source_sql;                              // what is copied, up to and without the WHERE
   std::string into;                                    // COPY target: the table itself, or the temporary one
-  std::string temporary;             // CREATE TEMPORARY TABLE ...; empty: rows are piped through unparsed
-  std::string insert;                // from the temporary table, through the mapping's SQL
-  bool binary = false;               // both servers agree on every type's binary format
+  std::string temporary;  // CREATE TEMPORARY TABLE ...; empty: rows are piped through unparsed
+  std::string insert;     // from the temporary table, through the mapping's SQL
+  bool binary = false;    // both servers agree on every type's binary format
   // Of the source, which it was made for. A column that was added since has a higher attnum.
   pg::Oid source_oid = 0;
   int newest_attnum = 0;
