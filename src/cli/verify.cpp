@@ -74,6 +74,21 @@ std::string progress_of(const Json& report) {
   return left == 0 ? line : cat(line, "  ", left, left == 1 ? " table left" : " tables left");
 }
 
+// A sidecar that starts, or begins again, knows its tables in a moment.
+std::uint64_t begin(const service::ControlClient& sidecar, const verify::Request& request) {
+  constexpr int kTries = 50;
+  constexpr std::chrono::milliseconds kBetween{200};
+  const Signals signals;
+  for (int tries = 1;; ++tries) {
+    try {
+      return sidecar.verify(request);
+    } catch (const Error& error) {
+      if (error.kind() != ErrorKind::transient || tries == kTries) throw;
+    }
+    signals.interrupt().sleep_for(kBetween);
+  }
+}
+
 Json watch(const service::ControlClient& sidecar, std::uint64_t id) {
   const Signals signals;
   obs::Progress progress;
@@ -194,7 +209,7 @@ int verify(Context& context, const VerifyOptions& options) {
   }
   const auto config = context.load();
   const service::ControlClient sidecar(config.state);
-  const auto id = sidecar.verify(request_of(options));
+  const auto id = begin(sidecar, request_of(options));
   auto report = watch(sidecar, id);
   if (options.mask) mask(report);
   if (options.json) {

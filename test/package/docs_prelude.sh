@@ -80,7 +80,7 @@ walign() {
       stop_walign
       "$WALIGN" "$@" >>run.log 2>&1 &
       sidecar=$!
-      until_ 'begun to stream' reports '"applied_lsn": "'
+      until_ 'begun to stream' reports '"seconds": [0-9]'  # the lag, which is known last
       ;;
     finish* | remove*) stop_walign; "$WALIGN" "$@" <<<"$name" ;;
     cutover* | rollback*) caught_up; "$WALIGN" "$@" <<<y ;;

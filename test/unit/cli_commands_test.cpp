@@ -68,6 +68,27 @@ TEST_CASE("status without a sidecar and without a state directory says that none
   CHECK(json["durable_lsn"].is_null());
 }
 
+TEST_CASE("verify waits for a sidecar that begins again") {
+  const Workplace at;
+  fs::create_directories(at.state());
+  int pauses = 0;
+  int asked = 0;
+  auto handlers = handlers_that_pause(pauses);
+  handlers.verify = [&asked](const verify::Request&) -> std::uint64_t {
+    if (++asked < 3) throw Error(ErrorKind::transient, "the sidecar is not streaming yet", "in a moment");
+    return 7;
+  };
+  handlers.verification = [](std::uint64_t id) {
+    verify::Report report;
+    report.id = id;
+    report.done = true;
+    return report;
+  };
+  const service::ControlServer server(at.state(), std::move(handlers));
+  CHECK(at({"verify"}).status == 0);
+  CHECK(asked == 3);
+}
+
 TEST_CASE("status without a sidecar tells the newest checkpoint") {
   const Workplace at;
   leave_state(at);
