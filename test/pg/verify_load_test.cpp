@@ -94,7 +94,7 @@ void verify_again_and_again(int rounds, int scale, Millis stall) {
   Verifying run(m);
   run.wait_until_copied();
   const StallingStandby standby(source_server(), stall);
-  Process load({Server::program("pgbench"), "-n", "-c", "6", "-T", "3600", "-f", script, "-D",
+  Process load({Server::program("pgbench"), "-n", "-c", "6", "-T", "86400", "-f", script, "-D",
                 "scale=" + std::to_string(scale), source_server().conninfo(database)});
   int whole = 0;
   std::int64_t changed = 0;
