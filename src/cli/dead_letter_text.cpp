@@ -1,7 +1,6 @@
 // Copyright the walign authors. SPDX-License-Identifier: Apache-2.0
 #include "dead_letter_text.hpp"
 
-#include "event_json.hpp"
 #include "text.hpp"
 #include "walign/event.hpp"
 #include "walign/service.hpp"

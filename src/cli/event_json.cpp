@@ -3,6 +3,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "text.hpp"
 #include "walign/service.hpp"
 
 namespace walign::cli {
@@ -104,16 +105,6 @@ Json begin_json(const v1::Transaction& tx) {
 std::string line(const Json& json) { return json.dump() + "\n"; }
 
 }  // namespace
-
-std::string hex(std::string_view bytes) {
-  std::string out;
-  for (const char c : bytes) {
-    const auto byte = static_cast<unsigned char>(c);
-    out += "0123456789abcdef"[byte >> 4U];
-    out += "0123456789abcdef"[byte & 15U];
-  }
-  return out;
-}
 
 bool is_past(const source::Item& item, Lsn until) {
   if (!until.valid()) return false;

@@ -20,8 +20,6 @@
 
 namespace walign::cli {
 
-std::string hex(std::string_view bytes);  // lower case, two digits a byte
-
 // Whether everything that commits below `until` has come before this item; never where it is no position. A transaction
 // that has begun ends.
 bool is_past(const source::Item& item, Lsn until);

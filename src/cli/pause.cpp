@@ -42,12 +42,13 @@ void add_what(CLI::App* command, const std::shared_ptr<PauseOptions>& options) {
 
 void add_pause(CLI::App& parent, Context& context) {
   auto options = std::make_shared<PauseOptions>();
-  add_what(
-      add_command(parent, context, "pause", "Hold apply or backfill of the running sidecar.",
-                  "walign pause apply       no change is written to the target until `walign resume apply`\n"
-                  "  walign pause backfill    no further chunk is begun until `walign resume backfill`",
-                  options, pause),
-      options);
+  add_what(add_command(
+               parent, context, "pause", "Hold apply or backfill of the running sidecar.",
+               "walign pause apply       no change is written to the target until `walign resume apply`\n"
+               "  walign pause backfill    no further chunk is begun until `walign resume backfill`\n"
+               "Exit status: 0 nothing is being written any more; 3 it is held, and what was begun still is",
+               options, pause),
+           options);
 }
 
 void add_resume(CLI::App& parent, Context& context) {

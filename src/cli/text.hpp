@@ -7,6 +7,7 @@
 
 namespace walign::cli {
 
+std::string hex(std::string_view bytes);     // lower case, two digits a byte
 std::string bytes_text(std::int64_t bytes);  // 1.5 MiB
 std::string seconds_text(double seconds);    // 0.4 s, 3 min 20 s, 2 h 5 min
 std::string count_text(double count);        // 1234, 56.7k, 1.2M
