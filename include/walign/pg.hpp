@@ -94,6 +94,7 @@ class Connection {
   [[nodiscard]] int backend_pid() const;
   [[nodiscard]] int socket() const;
   [[nodiscard]] bool broken() const;
+  [[nodiscard]] bool in_transaction() const;  // between BEGIN and its end, failed or not
   // host:port/database as user, without secrets, for messages.
   [[nodiscard]] const std::string& describe() const { return description_; }
 

@@ -178,7 +178,8 @@ std::vector<std::string> running_transactions(pg::Connection& source);
 
 // The source's own time, microseconds since 1970: what its commits are stamped with.
 std::int64_t clock_us(pg::Connection& source);
-// The source's end of WAL, normalised (RULES 1), and a logical message that moves it (RULES 2).
+// The source's end of WAL, normalised (RULES 1), and a logical message that moves it and flushes what is below
+// (RULES 2): in a transaction of its own, so that the connection must be in none.
 Lsn current_lsn(pg::Connection& source, std::uint64_t wal_segment_bytes);
 void nudge(pg::Connection& source);
 

@@ -182,6 +182,10 @@ int Connection::server_version() const { return PQserverVersion(conn_.get()); }
 int Connection::backend_pid() const { return PQbackendPID(conn_.get()); }
 int Connection::socket() const { return PQsocket(conn_.get()); }
 bool Connection::broken() const { return PQstatus(conn_.get()) != CONNECTION_OK; }
+bool Connection::in_transaction() const {
+  const auto status = PQtransactionStatus(conn_.get());
+  return status == PQTRANS_INTRANS || status == PQTRANS_INERROR;
+}
 
 void Connection::lost(std::string_view doing) const {
   std::string text = PQerrorMessage(conn_.get());

@@ -124,6 +124,7 @@ Lsn current_lsn(pg::Connection& source, std::uint64_t wal_segment_bytes) {
 }
 
 void nudge(pg::Connection& source) {
+  WALIGN_CHECK(!source.in_transaction());  // its COMMIT would end that, and take its snapshot and locks
   source.exec(
       "BEGIN; SET LOCAL synchronous_commit = local; "
       "SELECT pg_catalog.pg_logical_emit_message(true, 'walign', ''); COMMIT");

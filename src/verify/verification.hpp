@@ -114,9 +114,11 @@ class Verification final : public Verifier {
   bool compare_keys(std::uint64_t id, Table& table, Comparer& comparer, const std::vector<Key>& keys);
   void repair(std::uint64_t id, Table& table);
   void tell(std::uint64_t id, Table& table, const std::string& state);
+  void count(const Table& table, const Found& found);
   void connect();
   void disconnect() {
     source_.reset();
+    nudging_.reset();
     target_.reset();
   }
   void note_unseen();
@@ -125,6 +127,7 @@ class Verification final : public Verifier {
   bool announce(Table& table);
   bool wait_until_open(Table& table);
   void wait_until_flushed(Lsn fence);
+  void nudge();
   bool wait_until_decided();
   void wait_until_applied();  // the stream's transactions, again
   void waits_for(std::uint64_t id, Table& table, const std::string& what);
@@ -137,7 +140,8 @@ class Verification final : public Verifier {
   obs::Metrics* metrics_ = nullptr;
   std::uint64_t wal_segment_bytes_ = 0;
   std::unique_ptr<Interrupt> cancel_;
-  std::unique_ptr<pg::Connection> source_;  // the worker's
+  std::unique_ptr<pg::Connection> source_;   // the worker's
+  std::unique_ptr<pg::Connection> nudging_;  // the same, where the source's WAL is slow to be flushed
   std::unique_ptr<pg::Connection>
       target_;  // the worker's; the loop's while the worker waits for the aligned moment
   std::thread worker_;

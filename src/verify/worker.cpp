@@ -204,11 +204,18 @@ bool Verification::wait_until_open(Table& table) {
   return false;
 }
 
+// The transaction with the snapshot is open on the other connection. Kept, for the next range.
+void Verification::nudge() {
+  if (!nudging_)
+    nudging_ = std::make_unique<pg::Connection>(options_for(*config_, config_->source, *cancel_));
+  source::nudge(*nudging_);
+}
+
 // An asynchronous commit that a crash takes back must not have been compared.
 void Verification::wait_until_flushed(Lsn fence) {
   for (int tries = 0; source_->exec("SELECT pg_catalog.pg_current_wal_flush_lsn()").lsn(0, 0) < fence;
        ++tries) {
-    if (tries == 2) source::nudge(*source_);
+    if (tries == 2) nudge();
     sleep(std::chrono::milliseconds(2));
   }
 }
