@@ -42,7 +42,7 @@ namespace walign::apply {
 
 // --------------------------------------------------------------------- what walign keeps on the target
 
-inline constexpr int kSchemaVersion = 3;
+inline constexpr int kSchemaVersion = 4;
 
 // The row of walign.stream.
 struct StreamRow {

@@ -46,10 +46,13 @@ struct Finding {
   Level level = Level::ok;
   std::string subject;  // a table, a setting, a privilege
   std::string what;
-  std::string remedy;  // the exact SQL or setting; empty where level is ok
+  std::string remedy;      // the exact SQL or setting; empty where level is ok
+  bool run_mends = false;  // of one that fails: `walign run` sees to it itself, before anything else
 };
 using Findings = std::vector<Finding>;
 bool any_failed(const Findings& findings);
+// Something fails, and `walign run` sees to all that does.
+bool run_mends_all(const Findings& findings);
 
 // A column of `src`.
 struct SourceColumn {
@@ -150,6 +153,10 @@ Resolution resolve(const config::Config& config, const pg::Catalog& source, cons
 std::vector<std::string> expressions_to_probe(const Route& route);
 // Takes the answers, in that order; what cannot work becomes a finding.
 Findings complete(Route& route, const std::vector<ExpressionFacts>& facts);
+// Of a complete route: columns of the source that nothing on the target takes, and no rule leaves out. Each is a
+// finding of complete(), this one.
+std::vector<std::string> going_nowhere(const Route& route);
+Finding goes_nowhere(const Route& route, const std::string& column);
 
 // ---------------------------------------------------------------------------------------- statements
 

@@ -31,6 +31,13 @@ namespace walign::stream {
 
 // ------------------------------------------------------------------------------------------ prepare
 
+// A column that `run` adds to a table of the target before anything else (schema_change: add_columns).
+struct Addition {
+  config::TableName target;
+  std::string column;
+  std::vector<std::string> sql;
+};
+
 struct Prepared {
   pg::ServerFacts source;
   pg::ServerFacts target;
@@ -41,6 +48,8 @@ struct Prepared {
   std::vector<config::TableName> published;  // what the publication must have
   std::vector<config::TableName>
       published_inserts;  // tables that only take inserts: a publication of their own
+  // What `run` does before anything else. Of the way there each is a finding that fails as well (Finding::run_mends).
+  std::vector<Addition> additions;
 };
 
 // What the configuration asks for and this version does not do: warnings, one for each setting.

@@ -56,8 +56,34 @@ void note_relation(pg::Connection& target, const std::string& stream, const Rela
        {seen}});
 }
 
+void note_filenode(pg::Connection& target, const std::string& stream, pg::Oid oid, pg::Oid filenode) {
+  target.query(
+      "UPDATE walign.relation r SET filenode = $3 WHERE r.id = (SELECT max(n.id) FROM walign.relation n "
+      "WHERE "
+      "n.stream = $1 AND n.oid = $2)",
+      {stream, cat(oid), cat(filenode)});
+}
+
 void forget_relations(pg::Connection& target, const std::string& stream, pg::Oid table) {
   target.query("DELETE FROM walign.relation WHERE stream = $1 AND table_oid = $2", {stream, cat(table)});
+}
+
+std::vector<Alteration> read_alterations(pg::Connection& target, const std::string& stream) {
+  const auto there = target.exec("SELECT pg_catalog.to_regclass('walign.alteration') IS NOT NULL");
+  if (!there.boolean(0, 0)) return {};
+  const auto r = target.query(
+      "SELECT schema, name, statements, position FROM walign.alteration WHERE stream = $1 ORDER BY id",
+      {stream});
+  std::vector<Alteration> out;
+  for (int i = 0; i < r.rows(); ++i) out.push_back({r.str(i, 0), r.str(i, 1), r.str(i, 2), r.lsn(i, 3)});
+  return out;
+}
+
+void note_alteration(pg::Connection& target, const std::string& stream, const Alteration& alteration) {
+  target.query(
+      "INSERT INTO walign.alteration (stream, schema, name, statements, position) VALUES ($1, $2, $3, $4, "
+      "$5)",
+      {stream, alteration.schema, alteration.name, alteration.sql, alteration.position.to_string()});
 }
 
 }  // namespace walign::apply

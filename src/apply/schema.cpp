@@ -74,6 +74,17 @@ CREATE TABLE IF NOT EXISTS walign.relation (
 );
 CREATE INDEX IF NOT EXISTS relation_stream ON walign.relation (stream, table_oid);
 
+-- What walign itself did to the target's tables (relations.hpp). Since version 4.
+CREATE TABLE IF NOT EXISTS walign.alteration (
+  id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  stream text NOT NULL,
+  schema text NOT NULL,
+  name text NOT NULL,
+  statements text NOT NULL,
+  position pg_lsn NOT NULL,
+  altered_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
 CREATE TABLE IF NOT EXISTS walign.dead_letter (
   id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   stream text NOT NULL,
@@ -255,7 +266,7 @@ namespace {
 void drop_schema_objects(pg::Connection& target) {
   target.exec(
       "DROP TABLE IF EXISTS walign.schema_version, walign.stream, walign.copy, walign.chunk, "
-      "walign.relation, walign.dead_letter; "
+      "walign.relation, walign.alteration, walign.dead_letter; "
       "DROP FUNCTION IF EXISTS walign.advance(text, bigint, pg_lsn, pg_lsn), walign.expect(bigint, bigint, "
       "text), "
       "walign.unmapped_value(text, text, text)");
@@ -271,7 +282,7 @@ void remove_stream(pg::Connection& target, const std::string& stream) {
   if (!schema_installed(target)) return;
   install_schema(target);  // an older one lacks tables
   target.exec("BEGIN; SET LOCAL synchronous_commit = on");
-  for (const char* table : {"dead_letter", "chunk", "copy", "relation"}) {
+  for (const char* table : {"dead_letter", "chunk", "copy", "relation", "alteration"}) {
     target.query(cat("DELETE FROM walign.", table, " WHERE stream = $1"), {stream});
   }
   target.exec("LOCK TABLE walign.stream IN ACCESS EXCLUSIVE MODE");  // another may begin at this moment

@@ -44,11 +44,20 @@ struct Seen {
   bool forward = false;  // all that `run` needs holds; what fails is of the way back
 };
 
+// What `run` sees to itself hinders nobody.
+mapping::Findings mended_by_run(mapping::Findings findings) {
+  for (auto& f : findings) {
+    if (f.run_mends) f.level = Level::warn;
+  }
+  return findings;
+}
+
 // The way back is looked at where the way there is clear. A server that cannot be reached, or does not let us in, is a
 // check that failed.
 Seen look(const config::Config& config, const Interrupt& interrupt) {
   try {
     const auto prepared = stream::prepare(config, &interrupt);
+    if (mapping::run_mends_all(prepared.findings)) return {mended_by_run(prepared.findings), true};
     if (mapping::any_failed(prepared.findings)) return {prepared.findings, false};
     Seen seen{prepared.findings, true};
     const auto back = stream::ways_back(config, prepared, &interrupt).findings;

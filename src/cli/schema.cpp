@@ -1,6 +1,7 @@
 // Copyright the walign authors. SPDX-License-Identifier: Apache-2.0
 //
-// schema: the tables that the stream follows, and what happened to their columns since.
+// schema: the tables that the stream follows, and what happened to their columns since; and what walign altered on the
+// target for that.
 #include "command.hpp"
 #include "signals.hpp"
 #include "text.hpp"
@@ -76,11 +77,22 @@ int show(Context& context, const SchemaOptions& options) {
     const auto what = changes(target, latest[shape.oid], shape);
     latest[shape.oid] = &shape;
     all.push_back({{"table", cat(shape.schema, ".", shape.name)},
+                   {"side", "source"},
                    {"oid", shape.oid},
                    {"partition_of", shape.table == shape.oid ? Json() : Json(shape.table)},
                    {"seen_lsn", shape.seen.to_string()},
                    {"changes", what}});
     table.add({cat(shape.schema, ".", shape.name), cat(shape.oid), shape.seen.to_string(), join(what, ", ")});
+  }
+  for (const auto& its : apply::read_alterations(target, config.stream_name())) {
+    all.push_back({{"table", cat(its.schema, ".", its.name)},
+                   {"side", "target"},
+                   {"oid", Json()},
+                   {"partition_of", Json()},
+                   {"seen_lsn", its.position.to_string()},
+                   {"changes", Json::array({its.sql})}});
+    table.add(
+        {cat(its.schema, ".", its.name), "target", its.position.to_string(), cat("by walign: ", its.sql)});
   }
   if (options.json) {
     print_json(context, all);

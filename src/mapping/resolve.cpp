@@ -410,20 +410,6 @@ void check_key(Route& route, Findings& findings) {
   }
 }
 
-void check_unplaced(const Route& route, Findings& findings) {
-  for (const auto& name : route.unplaced) {
-    const bool used = std::any_of(route.columns.begin(), route.columns.end(), [&](const TargetColumn& c) {
-      return std::any_of(c.inputs.begin(), c.inputs.end(), [&](int input) {
-        return route.source_columns[static_cast<std::size_t>(input)].name == name;
-      });
-    });
-    if (used) continue;
-    findings.push_back(fail(route.label(),
-                            cat("source column ", name, " goes nowhere: the target has no such column"),
-                            cat("map it in columns:, or say that it is not copied with ", name, ": false")));
-  }
-}
-
 }  // namespace
 
 std::vector<std::string> expressions_to_probe(const Route& route) {
@@ -456,8 +442,26 @@ Findings complete(Route& route, const std::vector<ExpressionFacts>& facts) {
     warn_about_toast(route, "where", route.filter_inputs, findings);
   }
   check_key(route, findings);
-  check_unplaced(route, findings);
+  for (const auto& name : going_nowhere(route)) findings.push_back(goes_nowhere(route, name));
   return findings;
+}
+
+std::vector<std::string> going_nowhere(const Route& route) {
+  std::vector<std::string> out;
+  for (const auto& name : route.unplaced) {
+    const bool used = std::any_of(route.columns.begin(), route.columns.end(), [&](const TargetColumn& c) {
+      return std::any_of(c.inputs.begin(), c.inputs.end(), [&](int input) {
+        return route.source_columns[static_cast<std::size_t>(input)].name == name;
+      });
+    });
+    if (!used) out.push_back(name);
+  }
+  return out;
+}
+
+Finding goes_nowhere(const Route& route, const std::string& column) {
+  return fail(route.label(), cat("source column ", column, " goes nowhere: the target has no such column"),
+              cat("map it in columns:, or say that it is not copied with ", column, ": false"));
 }
 
 }  // namespace walign::mapping

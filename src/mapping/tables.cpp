@@ -128,6 +128,12 @@ bool any_failed(const Findings& findings) {
                      [](const Finding& f) { return f.level == Finding::Level::fail; });
 }
 
+bool run_mends_all(const Findings& findings) {
+  return any_failed(findings) && std::all_of(findings.begin(), findings.end(), [](const Finding& f) {
+           return f.level != Finding::Level::fail || f.run_mends;
+         });
+}
+
 std::vector<TablePair> pair_tables(const config::Config& config, const pg::Catalog& source,
                                    const pg::Catalog& target, Findings& findings) {
   Pairing pairing(source, target, findings);

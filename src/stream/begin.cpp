@@ -1,6 +1,7 @@
 // Copyright the walign authors. SPDX-License-Identifier: Apache-2.0
 #include "begin.hpp"
 
+#include "additions.hpp"
 #include "copy_checks.hpp"
 #include "crossing.hpp"
 #include "shapes.hpp"
@@ -14,7 +15,7 @@ constexpr auto kSlotTimeout = std::chrono::minutes(10);
 class Beginning {
  public:
   Beginning(const config::Config& config, OldRows old_rows, state::Store& store, pg::Connection& source,
-            pg::Connection& target, Made& made, std::optional<state::JournalFacts> journal)
+            pg::Connection& target, Made& made, bool may_alter, std::optional<state::JournalFacts> journal)
       : config_(config),
         old_rows_(old_rows),
         store_(store),
@@ -22,12 +23,12 @@ class Beginning {
         source_(source),
         target_(target),
         made_(made),
+        may_alter_(may_alter),
         stream_(config.stream_name()) {}
 
   Begun begin() {
     begin_alone();  // first: what another one has half made would look like a mistake
-    const auto written = read_filenodes(source_);
-    begun_.prepared = prepare_with(config_, source_, target_, old_rows_ == OldRows::copied);
+    const auto written = read_both();
     refuse_failures(begun_.prepared);
     // After the catalogs were read: whatever was altered later commits past this.
     const Lsn seen = source_.exec("SELECT pg_catalog.pg_current_wal_insert_lsn()").lsn(0, 0);
@@ -53,6 +54,44 @@ class Beginning {
   }
 
  private:
+  // Both catalogs; and once more after columns were added to the target, as often as the source gets others meanwhile.
+  // The source's filenodes from before.
+  std::map<pg::Oid, pg::Oid> read_both() {
+    constexpr int kMostTries = 5;
+    for (int tries = 1;; ++tries) {
+      auto written = read_filenodes(source_);
+      begun_.prepared = prepare_with(config_, source_, target_, old_rows_ == OldRows::copied);
+      auto& findings = begun_.prepared.findings;
+      const auto& additions = begun_.prepared.additions;
+      const bool nothing_else = !mapping::any_failed(findings) || mapping::run_mends_all(findings);
+      if (additions.empty() || !nothing_else || tries == kMostTries) return written;
+      if (!may_alter_) {
+        for (auto& f : findings) {
+          if (f.run_mends) f.what += "; not while the target takes the application's writes";
+        }
+        return written;
+      }
+      if (!goes_on()) return written;
+      apply::install_schema(target_);
+      // What an earlier session writes without the column would get the default of now.
+      apply::take_over(target_, stream_);
+      for (const auto& addition : additions) add_column(target_, stream_, position_of_target(), addition);
+    }
+  }
+
+  // Nothing is altered for a stream that would not go on. Throws what hinders it.
+  bool goes_on() {
+    hash_ = mapping::mapping_hash(begun_.prepared.routes);
+    auto seen = facts();
+    cross(config_, begun_.prepared.routes, seen, target_);
+    return state::decide_start(seen).action == state::Start::Action::resume;
+  }
+
+  Lsn position_of_target() {
+    const auto row = apply::read_stream(target_, stream_);
+    return row ? row->position : Lsn();
+  }
+
   [[nodiscard]] state::StartFacts facts() {
     state::StartFacts f;
     const auto& p = begun_.prepared;
@@ -288,6 +327,7 @@ class Beginning {
   pg::Connection& source_;
   pg::Connection& target_;
   Made& made_;
+  const bool may_alter_;
   bool slot_is_ours_ = false;
   const std::string stream_;
   std::string hash_;
@@ -308,8 +348,8 @@ void refuse_failures(const Prepared& prepared) {
 }
 
 Begun begin(const config::Config& config, OldRows old_rows, state::Store& store, pg::Connection& source,
-            pg::Connection& target, Made& made, std::optional<state::JournalFacts> journal) {
-  return Beginning(config, old_rows, store, source, target, made, journal).begin();
+            pg::Connection& target, Made& made, bool may_alter, std::optional<state::JournalFacts> journal) {
+  return Beginning(config, old_rows, store, source, target, made, may_alter, journal).begin();
 }
 
 }  // namespace walign::stream

@@ -36,9 +36,11 @@ enum class OldRows {
 };
 
 // Throws Error(precondition) with every failed check, or what hinders the start; Error(transient) while another
-// program is at it. `made` is remembered between attempts. `journal`: what it has, if anything.
+// program is at it. `made` is remembered between attempts. `may_alter`: columns that were added to the source are added
+// to the target, where the configuration says so. `journal`: what it has, if anything.
 Begun begin(const config::Config& config, OldRows old_rows, state::Store& store, pg::Connection& source,
-            pg::Connection& target, Made& made, std::optional<state::JournalFacts> journal = std::nullopt);
+            pg::Connection& target, Made& made, bool may_alter,
+            std::optional<state::JournalFacts> journal = std::nullopt);
 
 // Throws Error(precondition) with the findings that fail, if there are any.
 void refuse_failures(const Prepared& prepared);

@@ -369,9 +369,6 @@ mapping::Findings settings_without_effect(const config::Config& config) {
                    cat("is accepted but not acted on in this version: ", instead),
                    cat("take ", setting, " out of ", config.file)});
   };
-  if (config.schema_change != config::SchemaChange::stop) {
-    warn("schema_change", "a change of a mapped table's columns stops the stream");
-  }
   if (config.apply.workers > 1) warn("apply.workers", "one connection applies");
   return out;
 }

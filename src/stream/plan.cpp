@@ -1,7 +1,7 @@
 // Copyright the walign authors. SPDX-License-Identifier: Apache-2.0
 //
 // What a run would create, and what `remove` takes away again.
-#include "servers.hpp"
+#include "additions.hpp"
 
 namespace walign::stream {
 
@@ -97,7 +97,7 @@ Plan::Table::Back plan_back(const mapping::WayBack& way) {
 }
 
 // What others can wait for, and what waits for others.
-std::vector<std::string> locks_of(const Plan::Table& table) {
+std::vector<std::string> locks_of(const Plan::Table& table, config::SchemaChange schema_change) {
   std::vector<std::string> locks = {
       "source: SHARE UPDATE EXCLUSIVE for a moment, when it is published (waits for VACUUM and for DDL)",
       "source: ACCESS SHARE while a chunk is read (holds up DDL only)",
@@ -106,11 +106,16 @@ std::vector<std::string> locks_of(const Plan::Table& table) {
   if (table.copy.key.empty())
     locks.emplace_back("source: ACCESS SHARE for the whole copy, which is one chunk");
   locks.emplace_back("target: the rows that a batch writes, until it commits");
+  if (schema_change == config::SchemaChange::add_columns) {
+    locks.push_back(
+        cat("target: ACCESS EXCLUSIVE for a moment, when its source has got a column that is added here "
+            "(waits for every reader, ",
+            kAlterPatience, " at a time)"));
+  }
   return locks;
 }
 
-Plan::Table plan_table(const config::Backfill& limits, const mapping::Route& route,
-                       const Prepared& prepared) {
+Plan::Table plan_table(const config::Config& config, const mapping::Route& route, const Prepared& prepared) {
   Plan::Table table;
   table.source = route.source.to_string();
   table.target = route.target.to_string();
@@ -135,8 +140,8 @@ Plan::Table plan_table(const config::Backfill& limits, const mapping::Route& rou
         mapping::update_statement(route, mapping::ColumnSet(route.source_columns.size(), false)).sql;
     table.delete_sql = mapping::delete_statement(route).sql;
   }
-  plan_copy(limits, route, prepared, table);
-  table.locks = locks_of(table);
+  plan_copy(config.backfill, route, prepared, table);
+  table.locks = locks_of(table, config.schema_change);
   return table;
 }
 
@@ -158,8 +163,7 @@ Plan plan(const config::Config& config, const Prepared& prepared, const WaysBack
   out.on_target.emplace_back(
       "CREATE SCHEMA walign  -- tables stream, copy, chunk, dead_letter, schema_version; functions advance, "
       "expect, unmapped_value");
-  for (const auto& route : prepared.routes)
-    out.tables.push_back(plan_table(config.backfill, route, prepared));
+  for (const auto& route : prepared.routes) out.tables.push_back(plan_table(config, route, prepared));
   const auto order = mapping::copy_order(prepared.routes);
   for (std::size_t i = 0; i < out.tables.size(); ++i) {
     for (const auto first : order.after[i])

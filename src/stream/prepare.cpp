@@ -1,6 +1,7 @@
 // Copyright the walign authors. SPDX-License-Identifier: Apache-2.0
 //
 // Everything that can be found out before anything is touched.
+#include "additions.hpp"
 #include "copy_checks.hpp"
 #include "settings.hpp"
 #include "walign/versions.hpp"
@@ -247,12 +248,17 @@ Prepared prepare_with(const config::Config& config, pg::Connection& source, pg::
   const auto row = apply::read_stream(target, config.stream_name());
   const bool started = row && row->position.valid();
   check_publications(config, p, started, source);
-  check_followed(config, p, apply::read_relations(target, config.stream_name()), source);
+  const auto known = apply::read_relations(target, config.stream_name());
+  check_followed(config, p, known, source);
   check_same_place(p, p.findings);
   check_encodings(p, p.findings);
   if (copies_old_rows) check_copy({config, p, source, target, replica_role}, p.findings);
   const auto without_effect = settings_without_effect(config);
   p.findings.insert(p.findings.end(), without_effect.begin(), without_effect.end());
+  if (config.schema_change == config::SchemaChange::add_columns) {
+    check_may_alter(p);
+    judge_additions(p, known, source, target);
+  }
   return p;
 }
 

@@ -1,7 +1,7 @@
 // Copyright the walign authors. SPDX-License-Identifier: Apache-2.0
 //
 // What a stream in the other direction is prepared with: the forward mapping, resolved again, and its inverse.
-#include "servers.hpp"
+#include "additions.hpp"
 
 namespace walign::stream {
 
@@ -44,7 +44,11 @@ Prepared prepare_back(const config::Config& config, pg::Connection& source, pg::
   list_published(back);
   const auto row = apply::read_stream(target, config.stream_name());
   check_publications(config, back, row && row->position.valid(), source);
-  check_followed(config, back, apply::read_relations(target, config.stream_name()), source);
+  const auto known = apply::read_relations(target, config.stream_name());
+  check_followed(config, back, known, source);
+  if (config.schema_change == config::SchemaChange::add_columns) {
+    judge_additions_back(forward.routes, back, known, source, target);
+  }
   return back;
 }
 

@@ -63,13 +63,14 @@ void Session::connect() {
     const auto old_rows = options_.no_backfill              ? OldRows::brought
                           : companions_.copier() != nullptr ? OldRows::copied
                                                             : OldRows::refused;
-    auto begun =
-        begin(config, old_rows, store_, *source_sql_, target, carried_.made, carried_.journal->facts());
+    auto begun = begin(config, old_rows, store_, *source_sql_, target, carried_.made, may_alter(target),
+                       carried_.journal->facts());
     prepared_ = std::move(begun.prepared);
     start = begun.start;
     if (begun.crossing) carried_.journal = std::make_unique<Journalling>(config, options_.metrics);
     birth = begun.birth;
     shapes_ = std::make_unique<Shapes>(prepared_.source_catalog, begun.shapes, begun.past);
+    followed_ = std::move(begun.shapes);
     partitions_ = read_partitions(prepared_, *source_sql_);
     carried_.shape_asked.reset();
   }
@@ -117,6 +118,14 @@ void Session::connect() {
     s.tries_again = false;
     s.last_error.clear();
   });
+}
+
+// Not what the application writes to: a stream that listens alters nothing.
+bool Session::may_alter(pg::Connection& target) {
+  const auto& config = options_.config;
+  if (config.schema_change == config::SchemaChange::stop) return false;
+  if (options_.turn != nullptr) options_.turn->begin(target, Prepared(), false);
+  return !listening();
 }
 
 // After the applier, which has ended whoever was there before.

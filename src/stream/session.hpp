@@ -20,11 +20,12 @@ struct Carried {
   Until until;     // caught_up becomes an LSN once
   Lsn careful_at;  // a transaction to apply row by row
   std::set<pg::Oid> ignored_relations;
-  std::set<pg::Oid> asked_relations;                       // the catalogs were read again for these
-  std::set<std::pair<pg::Oid, std::string>> asked_shapes;  // and for these, by what is strange about them
-  std::optional<ShapeUnknown> shape_asked;                 // the session that begins now is for this one
-  Lsn position;                // the target's, as the last session found or left it
-  bool made_progress = false;  // the target's position moved since the last failure
+  std::set<pg::Oid> asked_relations;  // the catalogs were read again for these
+  // And for these, by what is strange about them, and where: a table can get the same shape once more.
+  std::map<std::pair<pg::Oid, std::string>, Lsn> asked_shapes;
+  std::optional<ShapeUnknown> shape_asked;  // the session that begins now is for this one
+  Lsn position;                             // the target's, as the last session found or left it
+  bool made_progress = false;               // the target's position moved since the last failure
   std::unique_ptr<Journalling> journal;
 };
 
@@ -42,6 +43,8 @@ class Session {
 
  private:
   void connect();
+  bool may_alter(pg::Connection& target);
+  void note_written_anew();
   void loop();
   bool take(source::Item item);  // false: the run's end is before it
   event::TransactionPart brought_up(event::TransactionPart part);
@@ -92,7 +95,8 @@ class Session {
 
   Prepared prepared_;
   std::unique_ptr<Shapes> shapes_;
-  std::vector<pg::Oid> partitions_;  // of the mapped tables, when the session began
+  std::vector<apply::RelationShape> followed_;  // with the filenodes that the target knows
+  std::vector<pg::Oid> partitions_;             // of the mapped tables, when the session began
   std::unique_ptr<pg::Connection> source_sql_;
   std::unique_ptr<apply::Applier> applier_;
   std::unique_ptr<apply::Crosswalk> crosswalk_;  // of a way back that gives rows their keys

@@ -1,6 +1,7 @@
 // Copyright the walign authors. SPDX-License-Identifier: Apache-2.0
 //
 // What a Session does about every half second, and at its end: positions durable, saved, acknowledged, shown.
+#include "additions.hpp"
 #include "session.hpp"
 
 namespace walign::stream {
@@ -39,7 +40,21 @@ void Session::housekeeping(bool force) {
   if (last_housekeeping_ - last_watched_ < kCatalogWatch) return;
   require_still_published(options_.config, prepared_, *source_sql_);
   if (read_partitions(prepared_, *source_sql_) != partitions_) throw BeginAgain();
+  if (options_.config.schema_change == config::SchemaChange::add_columns) note_written_anew();
   last_watched_ = Steady::now();
+}
+
+void Session::note_written_anew() {
+  const auto rewritten = written_anew(*source_sql_, followed_);
+  if (rewritten.empty()) return;
+  pg::Connection target(
+      connection_options(options_.config, options_.config.target, "control", options_.stop));
+  for (const auto& shape : rewritten) {
+    apply::note_filenode(target, options_.config.stream_name(), shape.oid, shape.filenode);
+    for (auto& known : followed_) {
+      if (known.oid == shape.oid) known.filenode = shape.filenode;
+    }
+  }
 }
 
 // Since the stream began, as far as checkpoints tell: after a crash the counts of what was applied since the

@@ -156,6 +156,22 @@ Shapes::Added Shapes::added(const Known& known, const pg::Column& column) {
   return {std::any_of(known.past.begin(), known.past.end(), was_without), std::nullopt};
 }
 
+// An attnum is never used again.
+Shapes::Columns Shapes::possible(const Known& known, Lsn commit_lsn) {
+  Columns out = known.ever;
+  for (auto later = known.past.begin(); later != known.past.end(); ++later) {
+    if (later->seen > commit_lsn) continue;
+    for (auto earlier = known.past.begin(); earlier != later; ++earlier) {
+      for (const auto& column : earlier->columns) {
+        const bool still = std::any_of(later->columns.begin(), later->columns.end(),
+                                       [&](const auto& c) { return c.attnum == column.attnum; });
+        if (!still) out.erase(column.attnum);
+      }
+    }
+  }
+  return out;
+}
+
 Shapes::Way Shapes::make_way(const event::RelationPtr& relation, Lsn commit_lsn) const {
   Way way{relation, nullptr, {}, {}};
   const auto refuse = [&](std::string what) {
@@ -169,7 +185,8 @@ Shapes::Way Shapes::make_way(const event::RelationPtr& relation, Lsn commit_lsn)
   if (commit_lsn >= known.now.seen || known.table == nullptr) {
     refuse(cat("it has the columns ", columns_text(*relation), " there"));
   }
-  const Assignments ways(*relation, known.ever);
+  const Columns columns = possible(known, commit_lsn);
+  const Assignments ways(*relation, columns);
   if (ways.found().empty()) {
     refuse(cat("it has the columns ", columns_text(*relation), " there, and which column ", ways.stuck_at(),
                " is now is not known"));

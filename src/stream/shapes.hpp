@@ -13,6 +13,7 @@
 //  1. A relation of the stream is taken for one assignment of its columns to attnums, or refused. It is known where
 //     each of its columns has a name and type that its attnum once had, in ascending order, and there is one way only
 //     to see it so. Without doubt in particular where all columns are as they are now and no older shape fits.
+//     A column that was seen to be gone before it was committed is none of its.
 //  2. What commits at or after the moment when the shape of now was seen (RelationShape::seen) has exactly that shape,
 //     or a newer one, which is refused here: the catalogs must be read again.
 //  3. No value is guessed: a column whose value in a row cannot be known makes the row refused.
@@ -64,14 +65,16 @@ class Shapes {
     std::vector<int> from;      // by column of `now`: index into `before`, or -1
     std::vector<Added> added;   // by column of `now`, for those which `from` does not have
   };
+  // Names and types by attnum.
+  using Columns = std::map<int, std::vector<std::pair<std::string, pg::Oid>>>;
   struct Known {
     apply::RelationShape now;
     const pg::Table* table = nullptr;
-    // Names and types that each attnum has had, those of now included.
-    std::map<int, std::vector<std::pair<std::string, pg::Oid>>> ever;
-    bool changed = false;  // there is more than one shape
-    std::vector<apply::RelationShape> past;
+    Columns ever;                            // that each attnum has had, those of now included
+    bool changed = false;                    // there is more than one shape
+    std::vector<apply::RelationShape> past;  // in the order in which they were noted
   };
+  static Columns possible(const Known& known, Lsn commit_lsn);
   const Way& way_of(const event::RelationPtr& relation, Lsn commit_lsn);
   static Added added(const Known& known, const pg::Column& column);
   Way make_way(const event::RelationPtr& relation, Lsn commit_lsn) const;

@@ -284,7 +284,8 @@ struct Sidecar::Impl {
 
   // First the catalogs are read again: the table may have been altered since, in a way that the mapping covers.
   void shape_unknown(const ShapeUnknown& shape) {
-    if (carried.asked_shapes.emplace(shape.oid, shape.what).second) {
+    auto& asked_at = carried.asked_shapes[{shape.oid, shape.what}];
+    if (std::exchange(asked_at, shape.commit_lsn) != shape.commit_lsn) {
       obs::info("a table of the stream was altered: reading the catalogs again",
                 {{"table", shape.name.to_string()}, {"lsn", shape.commit_lsn}, {"what", shape.what}});
       carried.shape_asked = shape;

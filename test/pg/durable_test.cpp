@@ -26,7 +26,7 @@ TEST_CASE("a start does not take a position for durable that the target has not 
     options.conninfo = config.target;
     pg::Connection target_sql(options);
     stream::Made made;
-    stream::begin(config, stream::OldRows::refused, *store, source_sql, target_sql, made);
+    stream::begin(config, stream::OldRows::refused, *store, source_sql, target_sql, made, false);
   };
   start();
   // As a batch leaves it: visible, and not flushed for another ten seconds.

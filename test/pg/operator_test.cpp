@@ -80,7 +80,7 @@ struct Operator {
                            .out);
   MigrationFiles files{"shop", source.conninfo("app") + " user=mover", target.url("app"), kRules,
                        "http: " + http() +
-                           "\nschema_change: add_columns\n"
+                           "\napply: { workers: 2 }\n"
                            "backfill: { chunk_rows: 100, max_rows_per_second: 500 }\n"};
 };
 
@@ -88,7 +88,7 @@ void check_before(Operator& walign) {
   const auto checked = walign({"config", "check"});
   CHECK(checked.code == 0);
   CHECK(has(checked.out, "ok: 2 table rules"));
-  CHECK(has(checked.out, "schema_change"));
+  CHECK(has(checked.out, "apply.workers"));
   CHECK(has(checked.out, "is accepted but not acted on in this version"));
 
   const auto failing = walign({"preflight"});

@@ -167,6 +167,17 @@ TEST_CASE("what could be two things, or none, is refused") {
   }
 }
 
+TEST_CASE("a column that was seen to be gone is none of a row that was committed after that") {
+  const auto catalog = catalog_of(table({{1, "id", kInt4}, {2, "a"}, {4, "c"}}));
+  const auto with = shape_of(table({{1, "id", kInt4}, {2, "a"}, {3, "c"}}), 100, Lsn(1));
+  const auto without = shape_of(table({{1, "id", kInt4}, {2, "a"}}), 100, Lsn(100));
+  Shapes s(catalog, {shape_of(catalog.begin()->second, 100, Lsn(500))}, {with, without});
+  const auto its = relation({{"id", kInt4}, {"a", kText}, {"c", kText}});
+  CHECK(s.bring_up(part_of(its, 100)).relations().at(0) == its);
+  const auto older = relation({{"id", kInt4}, {"a", kText}, {"c", kText}});
+  CHECK_THROWS_AS(s.bring_up(part_of(older, 99)), ShapeUnknown);
+}
+
 TEST_CASE("an INSERT from before a default that is no constant is refused, an UPDATE is not") {
   auto now = table({{1, "id", kInt4}, {2, "a"}, {3, "c"}});
   now.columns[2].has_default = true;
