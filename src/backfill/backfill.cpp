@@ -44,14 +44,18 @@ void Backfill::start(const Session& session) {
     for (const auto first : order.after[i]) tables[i]->after.push_back(tables[first].get());
   }
   copier_options_ = {options_for(*config_, config_->source, *cancel_),
-                     options_for(*config_, config_->target, *cancel_), config_->stream_name(), session.epoch,
-                     session.prepared->source};
+                     options_for(*config_, config_->target, *cancel_),
+                     config_->stream_name(),
+                     session.epoch,
+                     session.prepared->source,
+                     session.prepared->target};
   {
     const std::lock_guard lock(mutex_);
     tables_ = std::move(tables);
     stopping_ = false;
     failure_ = nullptr;
     waiting_.clear();
+    loop_waits_ = false;
     reached_ = Lsn();
     rate_since_ = std::chrono::steady_clock::now();
     rows_since_ = 0;

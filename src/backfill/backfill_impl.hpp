@@ -2,9 +2,10 @@
 //
 // The inside of backfill, shared by the files that make it: backfill.cpp (a session, and what the loop tells),
 // copies.cpp (the tables it begins with), judge.cpp (what the loop asks), again.cpp (which rows are read again),
-// workers.cpp (ranges), fill.cpp (single keys, and why a copy has an end).
+// workers.cpp (what they do next), runs.cpp (ranges), fill.cpp (single keys, and why a copy has an end).
 #pragma once
 
+#include <deque>
 #include <thread>
 
 #include "table_copy.hpp"
@@ -93,10 +94,13 @@ class Backfill final : public stream::Companion {
     std::optional<Range> range;
   };
   Claim claim(std::unique_lock<std::mutex>& lock);
+  std::optional<Claim> to_do(std::chrono::steady_clock::time_point now);
+  void take(const Claim& claim);
   bool fill_is_due(TableCopy& table, std::chrono::steady_clock::time_point now);
   // How far the reading of a range, or of keys, has come.
   struct Reading {
     const TableCopy* table = nullptr;
+    bool planning = false;  // TableCopy::planning is this one's
     bool announced = false;
     std::chrono::steady_clock::time_point since;  // of its snapshot
     Snapshot snapshot;
@@ -105,11 +109,23 @@ class Backfill final : public stream::Companion {
     bool may_load = false;                  // at its aligned moment now; of those in waiting_, under the lock
     bool past_fence = false;                // the stream has passed the fence
   };
-  void copy_chunk(Copier& copier, TableCopy& table, Range range);
-  void cut(Copier& copier, TableCopy& table, Range& range);
-  CopySteps steps_for(TableCopy& table, Range& range, Reading& reading);
+  // Chunks that one target transaction brings (copier.hpp). The errand of the last one is what steps are about.
+  struct Run {
+    TableCopy& table;
+    Copier& copier;
+    std::chrono::steady_clock::time_point since;
+    std::deque<std::pair<Errand, Reading>> chunks;  // stay where they are
+  };
+  void copy_run(Copier& copier, TableCopy& table, const Range& range);
+  void settle(Run& run, const std::vector<Copied>& copied);
+  void plan(Run& run, const Range& range, Copier::Wait wait);
+  void cut(Run& run, Range& range, Copier::Wait wait);
+  bool cut_by_spacing(TableCopy& table, Range& range);
+  std::optional<Errand> next_of(Run& run, std::int64_t bytes);
+  CopySteps steps_for(Run& run);
   using Look = std::function<std::pair<Snapshot, Lsn>()>;
   bool announce(Reading& reading, const TableCopy& table, const Look& look);
+  void planned(TableCopy& table, Reading& reading);
   void release(const Reading& reading);
   struct Released {
     Backfill& owner;
@@ -150,6 +166,7 @@ class Backfill final : public stream::Companion {
   std::exception_ptr failure_;
   bool stopping_ = false;
   bool paused_ = false;
+  bool loop_waits_ = false;  // for a chunk or a fill
   std::int64_t lag_bytes_ = 0;
   std::optional<std::chrono::steady_clock::time_point> lag_since_;  // too far behind, and no chunk begun
   Lsn reached_;                                                     // as of committed()

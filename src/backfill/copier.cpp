@@ -1,7 +1,6 @@
 // Copyright the walign authors. SPDX-License-Identifier: Apache-2.0
 #include "copier.hpp"
 
-#include <array>
 #include <limits>
 
 #include "store.hpp"
@@ -12,111 +11,8 @@ namespace walign::backfill {
 
 namespace {
 
-using mapping::Route;
-
 constexpr std::chrono::milliseconds kMostLockWait{1000};
-constexpr std::int64_t kEveryRow = std::numeric_limits<std::int64_t>::max() / 4;
-
-std::string plain_source(const Route& route, const mapping::TargetColumn& column) {
-  for (const auto& source : route.source_columns) {
-    if (column.expression == cat("src.", pg::quote_ident(source.name))) return source.name;
-  }
-  return {};
-}
-
-// Types of which the binary format says the same to every server of one version. Not here: numbers of another catalog's
-// rows (regclass and its like); an empty tsquery, which has no binary form; what an extension or a user made.
-constexpr std::array<std::string_view, 42> kSameEverywhere = {
-    "bool",     "int2",      "int4",     "int8",    "oid",       "float4",      "float8",
-    "numeric",  "text",      "varchar",  "bpchar",  "name",      "bytea",       "uuid",
-    "date",     "time",      "timetz",   "json",    "timestamp", "timestamptz", "jsonb",
-    "interval", "bit",       "varbit",   "inet",    "cidr",      "macaddr",     "macaddr8",
-    "point",    "lseg",      "box",      "path",    "line",      "polygon",     "circle",
-    "tsvector", "int4range", "numrange", "tsrange", "int8range", "daterange",   "tstzrange"};
-
-bool is_same_everywhere(const mapping::SourceColumn& column) {
-  constexpr std::string_view kSchema = "\"pg_catalog\".\"";
-  std::string_view name = column.type_sql;
-  if (column.travels_as_text || !name.starts_with(kSchema)) return false;
-  name = name.substr(kSchema.size(), name.size() - kSchema.size() - 1);
-  if (name.starts_with('_')) name.remove_prefix(1);  // an array of it
-  return std::find(kSameEverywhere.begin(), kSameEverywhere.end(), name) != kSameEverywhere.end();
-}
-
-bool all_built_in(const Route& route) {
-  return std::all_of(route.source_columns.begin(), route.source_columns.end(), is_same_everywhere);
-}
-
-}  // namespace
-
-CopyPlan make_plan(const Route& route, const pg::Table& source, const pg::Table& target,
-                   std::vector<KeyColumn> key, std::int64_t rows_per_chunk, bool same_version) {
-  CopyPlan plan;
-  plan.route = &route;
-  plan.key = std::move(key);
-  plan.rows_per_chunk = rows_per_chunk;
-  plan.source_oid = source.oid;
-  for (const auto& column : source.columns) {
-    if (!column.generated) plan.newest_attnum = std::max(plan.newest_attnum, column.attnum);
-  }
-  std::string target_columns;
-  std::string source_columns;
-  std::string declared;
-  const auto way = mapping::copy_way(route, source, target);
-  const bool pipe = way.piped;
-  for (const auto& column : route.columns) {
-    target_columns += cat(target_columns.empty() ? "" : ", ", pg::quote_ident(column.name));
-    if (pipe) {
-      source_columns += cat(source_columns.empty() ? "" : ", ", pg::quote_ident(plain_source(route, column)));
-    }
-  }
-  for (const auto& column : route.source_columns) {
-    const std::string name = pg::quote_ident(column.name);
-    if (!pipe) source_columns += cat(source_columns.empty() ? "" : ", ", name);
-    declared += cat(declared.empty() ? "" : ", ", name, " ", column.type_sql);
-  }
-  plan.at_aligned_moment = way.at_aligned_moment;
-  const std::string table = pg::qualified(target.schema, target.name);
-  plan.binary = same_version && all_built_in(route);
-  plan.source_sql = cat("SELECT ", source_columns, " FROM ", pg::qualified(source.schema, source.name));
-  if (pipe && !plan.at_aligned_moment) {
-    plan.into = cat(table, " (", target_columns, ")");
-    return plan;
-  }
-  const std::string rows = cat("walign_rows_", route.id);
-  if (pipe) {  // as the target has them
-    plan.temporary = cat("CREATE TEMPORARY TABLE IF NOT EXISTS ", rows, " ON COMMIT DELETE ROWS AS SELECT ",
-                         target_columns, " FROM ", table, " WITH NO DATA");
-    plan.insert = cat("INSERT INTO ", table, " (", target_columns, ") OVERRIDING SYSTEM VALUE SELECT ",
-                      target_columns, " FROM pg_temp.", rows);
-  } else {
-    plan.temporary =
-        cat("CREATE TEMPORARY TABLE IF NOT EXISTS ", rows, " (", declared, ") ON COMMIT DELETE ROWS");
-    plan.insert = mapping::copy_sql(route, cat("pg_temp.", rows));
-  }
-  plan.into = cat("pg_temp.", rows);
-  return plan;
-}
-
-CopyPlan make_adopting_plan(CopyPlan plain, const pg::Table& source, const pg::Table& target,
-                            std::vector<KeyColumn> target_key) {
-  const Route& route = *plain.route;
-  const auto way = mapping::copy_way(route, source, target);
-  CopyPlan plan = std::move(plain);
-  plan.adoption = make_adoption(route, std::move(target_key), way.at_aligned_moment);
-  if (way.piped) {
-    plan.temporary = plan.adoption->temporary;
-    plan.insert.clear();
-    plan.into = plan.adoption->want;
-  } else {
-    plan.temporary += cat("; ", plan.adoption->temporary);
-    plan.insert = want_sql(route, *plan.adoption, plan.into);
-  }
-  if (plan.whole()) plan.rows_per_chunk = kEveryRow;
-  return plan;
-}
-
-namespace {
+constexpr std::chrono::milliseconds kBriefly{50};
 
 pg::ConnectionOptions target_options(const CopierOptions& options) {
   auto target = options.target;
@@ -126,35 +22,57 @@ pg::ConnectionOptions target_options(const CopierOptions& options) {
   return target;
 }
 
+// A worker has a processor to itself on either server, and no more.
+pg::Connection connect_to_source(const CopierOptions& options) {
+  auto its = options.source;
+  its.settings.emplace_back("max_parallel_workers_per_gather", "0");
+  pg::Connection source(its);
+  pg::require_same_server(source, options.server);
+  return source;
+}
+
+// A worker may connect again in the middle of a session.
+pg::Connection connect_to_target(const CopierOptions& options) {
+  pg::Connection target(target_options(options));
+  pg::require_same_server(target, options.target_server);
+  hold_triggers(target);
+  // The applier may hold what a loader waits for in a transaction that itself waits for this chunk.
+  target.exec(cat("SET lock_timeout = ", kMostLockWait.count()));
+  return target;
+}
+
 }  // namespace
 
 Copier::Copier(CopierOptions options)
-    : options_(std::move(options)), source_(options_.source), target_(target_options(options_)) {
-  pg::require_same_server(source_, options_.server);
-  hold_triggers(target_);
-  // The applier may hold what a loader waits for in a transaction that itself waits for this chunk.
-  target_.exec(cat("SET lock_timeout = ", kMostLockWait.count()));
-}
+    : options_(std::move(options)),
+      source_(connect_to_source(options_)),
+      target_(connect_to_target(options_)) {}
 
-std::optional<Bound> Copier::find_cut(const CopyPlan& plan, const Range& range, std::int64_t rows) {
+// ------------------------------------------------------------------------------------------ cutting
+
+std::optional<Bound> Copier::find_cut(const CopyPlan& plan, const Range& range, std::int64_t rows,
+                                      Wait wait) {
   if (plan.whole()) return std::nullopt;
-  auto key = find_key(plan, range, false, rows);
+  auto key = find_key(plan, range, false, rows, wait);
   return key ? std::optional(Bound{std::move(*key), false}) : std::nullopt;
 }
 
-std::optional<Bound> Copier::find_end(const CopyPlan& plan, const Range& range) {
-  auto key = find_key(plan, range, true, 0);
+std::optional<Bound> Copier::find_end(const CopyPlan& plan, const Range& range, Wait wait) {
+  auto key = find_key(plan, range, true, 0, wait);
   return key ? std::optional(Bound{std::move(*key), true}) : std::nullopt;
 }
 
-std::optional<Key> Copier::find_key(const CopyPlan& plan, const Range& range, bool last, std::int64_t skip) {
+std::optional<Key> Copier::find_key(const CopyPlan& plan, const Range& range, bool last, std::int64_t skip,
+                                    Wait wait) {
   // As the type's own output: what a cast to text gives is another text for some types (bool).
   std::string names;
   for (const auto& column : plan.key) {
     names += cat(names.empty() ? "" : ", ", pg::quote_ident(column.name));
   }
   const auto& table = plan.route->source;
-  const auto r = source_.exec(cat("SELECT ", names, " FROM ", pg::qualified(table.schema, table.name),
+  const auto limit =
+      wait == Wait::briefly ? cat("SET LOCAL lock_timeout = ", kBriefly.count(), "; ") : std::string();
+  const auto r = source_.exec(cat(limit, "SELECT ", names, " FROM ", pg::qualified(table.schema, table.name),
                                   " WHERE ", range_condition(plan.key, range), " ORDER BY ",
                                   order_by(plan.key, last), " OFFSET ", skip, " LIMIT 1"));
   if (r.rows() == 0) return std::nullopt;
@@ -163,84 +81,7 @@ std::optional<Key> Copier::find_key(const CopyPlan& plan, const Range& range, bo
   return key;
 }
 
-void Copier::begin_target(const CopyPlan& plan) {
-  target_.exec("BEGIN");
-  if (!plan.temporary.empty()) target_.exec(plan.temporary);
-}
-
-namespace {
-
-// Rows are passed on many at a time: a message and a look at the socket for each would cost more than the rows.
-class Gathered {
- public:
-  explicit Gathered(pg::CopyIn& in) : in_(in) { bytes_.reserve(kMost); }
-  void add(std::string_view piece) {
-    if (bytes_.size() + piece.size() > kMost) flush();
-    if (piece.size() > kMost) return in_.write(piece);
-    bytes_.append(piece);
-  }
-  void flush() {
-    if (!bytes_.empty()) in_.write(bytes_);
-    bytes_.clear();
-  }
-
- private:
-  static constexpr std::size_t kMost = std::size_t{64} << 10U;
-  pg::CopyIn& in_;
-  std::string bytes_;
-};
-
-// In binary format, what is no row: the header, where it comes by itself, and the trailer.
-constexpr std::size_t kHeaderBytes = 19;
-constexpr std::string_view kTrailer = "\xff\xff";
-
-bool is_row(std::string_view piece, bool binary, bool first) {
-  return !binary || (piece != kTrailer && !(first && piece.size() == kHeaderBytes));
-}
-
-}  // namespace
-
-Copied Copier::pipe(const CopyPlan& plan, const std::string& condition, bool ordered,
-                    const CopySteps& steps) {
-  const std::string format = plan.binary ? " (FORMAT binary)" : "";
-  const std::string order = ordered ? cat(" ORDER BY ", order_by(plan.key)) : std::string();
-  pg::CopyOut out(source_,
-                  cat("COPY (", plan.source_sql, " WHERE ", condition, order, ") TO STDOUT", format));
-  pg::CopyIn in(target_, cat("COPY ", plan.into, " FROM STDIN", format));
-  Gathered gathered(in);
-  Copied copied;
-  std::int64_t unreported = 0;
-  while (const auto piece = out.next()) {
-    gathered.add(*piece);
-    if (is_row(*piece, plan.binary, copied.bytes == 0)) ++copied.read;
-    const auto size = static_cast<std::int64_t>(piece->size());
-    copied.bytes += size;
-    unreported += size;
-    if (unreported >= (std::int64_t{1} << 20U)) steps.progress(std::exchange(unreported, 0));
-    if (copied.bytes < plan.most_bytes || copied.read == 0 || !ordered || *piece == kTrailer) continue;
-    if (plan.binary) gathered.add(kTrailer);
-    copied.stopped_early = true;
-    break;
-  }
-  gathered.flush();
-  if (copied.stopped_early) stop_reading(out);
-  copied.rows = in.finish();
-  steps.progress(unreported);
-  return copied;
-}
-
-// The snapshot stays, and with it what the range holds: only the COPY is undone.
-void Copier::stop_reading(pg::CopyOut& out) {
-  pg::Connection other(options_.source);
-  other.query("SELECT pg_catalog.pg_cancel_backend($1)", {cat(source_.backend_pid())});
-  try {
-    while (out.next()) {
-    }
-  } catch (const Error& error) {
-    if (error.sqlstate() != "57014") throw;
-  }
-  source_.exec("ROLLBACK TO SAVEPOINT walign_read");
-}
+// ------------------------------------------------------------------------------------------ reading
 
 // The snapshot, which is made here, sees every change of the table's columns: they waited for our lock, or we for
 // theirs.
@@ -260,55 +101,162 @@ std::pair<Snapshot, Lsn> Copier::look(const CopyPlan& plan) {
 }
 
 // False: it shall not be read now.
-bool Copier::begin_source(const CopyPlan& plan, const CopySteps& steps, Snapshot& snapshot, Lsn& fence) {
+bool Copier::begin_source(const CopyPlan& plan, Wait wait, const CopySteps& steps, Chunk& chunk) {
   const auto& table = plan.route->source;
-  source_.exec(cat("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; LOCK TABLE ",
-                   pg::qualified(table.schema, table.name), " IN ACCESS SHARE MODE; SAVEPOINT walign_read"));
+  try {
+    source_.exec(cat("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; LOCK TABLE ",
+                     pg::qualified(table.schema, table.name), " IN ACCESS SHARE MODE",
+                     wait == Wait::briefly ? " NOWAIT" : "", "; SAVEPOINT walign_read"));
+  } catch (const Error& error) {
+    if (wait != Wait::briefly || error.sqlstate() != "55P03") throw;
+    source_.exec("ROLLBACK");
+    return false;
+  }
   const bool announced = steps.announce([&] {
-    std::tie(snapshot, fence) = look(plan);
-    return std::pair(snapshot, fence);
+    std::tie(chunk.snapshot, chunk.fence) = look(plan);
+    return std::pair(chunk.snapshot, chunk.fence);
   });
-  if (!announced) source_.exec("ROLLBACK");
+  if (!announced) {
+    source_.exec("ROLLBACK");
+    steps.released();
+  }
   return announced;
 }
 
-std::optional<Copied> Copier::copy(const CopyPlan& plan, Range range, const CopySteps& steps) {
-  Snapshot snapshot;
-  Lsn fence;
-  if (!begin_source(plan, steps, snapshot, fence)) return std::nullopt;
-  begin_target(plan);
-  const auto condition = plan.key.empty() ? std::string("true") : range_condition(plan.key, range);
-  Copied copied = pipe(plan, condition, !plan.whole(), steps);
-  if (copied.stopped_early) {
-    if (const auto rest = find_cut(plan, range, copied.read)) {
-      steps.give_back(*rest);
-      range.upper = *rest;
-    }
+// Stops behind the row with which there are enough bytes.
+void Copier::pipe(RowsOut& out, RowsIn& in, std::int64_t most_bytes, const CopySteps& steps, Copied& copied) {
+  constexpr std::int64_t kReported = std::int64_t{1} << 20U;
+  std::int64_t unreported = 0;
+  while (const auto row = out.next()) {
+    in.add(*row);
+    ++copied.read;
+    const auto size = static_cast<std::int64_t>(row->size());
+    copied.bytes += size;
+    unreported += size;
+    if (unreported >= kReported) steps.progress(std::exchange(unreported, 0));
+    if (copied.bytes < most_bytes) continue;
+    copied.stopped_early = true;
+    stop_reading(out);
+    break;
   }
-  source_.exec("COMMIT");
-  steps.released();
-  wait_flushed(fence);
+  steps.progress(unreported);
+}
+
+// The snapshot stays, and with it what the range holds: only the COPY is undone.
+void Copier::stop_reading(RowsOut& out) {
+  pg::Connection other(options_.source);
+  pg::require_same_server(other, options_.server);  // a process of another has the same number
+  other.query("SELECT pg_catalog.pg_cancel_backend($1)", {cat(source_.backend_pid())});
+  try {
+    out.pass_over();
+  } catch (const Error& error) {
+    if (error.sqlstate() != "57014") throw;
+  }
+  source_.exec("ROLLBACK TO SAVEPOINT walign_read");
+}
+
+namespace {
+
+constexpr std::int64_t kNoLimit = std::numeric_limits<std::int64_t>::max();
+
+// The condition finds the rows by the index, and a bitmap fetches each page once.
+constexpr const char* kAnyOrder = "SET LOCAL enable_indexscan = off; SET LOCAL enable_seqscan = off";
+
+std::string source_query(const CopyPlan& plan, const Errand& errand) {
+  if (plan.key.empty()) return plan.source_sql;
+  std::string sql = cat(plan.source_sql, " WHERE ", range_condition(plan.key, errand.range));
+  if (errand.in_any_order || plan.whole()) return sql;
+  sql += cat(" ORDER BY ", order_by(plan.key));
+  if (errand.most_rows > 0) sql += cat(" LIMIT ", errand.most_rows);
+  return sql;
+}
+
+}  // namespace
+
+// False: it is more than one chunk, and cannot be cut.
+bool Copier::read(const CopyPlan& plan, const Errand& errand, RowsIn& in, const CopySteps& steps,
+                  Copied& copied) {
+  copied.range = errand.range;
+  if (errand.in_any_order) source_.exec(kAnyOrder);
+  RowsOut out(source_, source_query(plan, errand), plan.binary);
+  pipe(out, in, plan.whole() ? kNoLimit : plan.most_bytes, steps, copied);
+  if (errand.in_any_order) return !copied.stopped_early;
+  if (errand.most_rows > 0 && copied.read == errand.most_rows) copied.stopped_early = true;
+  if (!copied.stopped_early) return true;
+  if (const auto rest = find_cut(plan, copied.range, copied.read)) {
+    steps.give_back(*rest);
+    copied.range.upper = *rest;
+  }
+  return true;
+}
+
+// ------------------------------------------------------------------------------------------ loading
+
+RowsIn Copier::begin_target(const CopyPlan& plan) {
+  target_.exec("BEGIN");
+  if (!plan.temporary.empty()) target_.exec(plan.temporary);
+  return {target_, plan.into, plan.binary};
+}
+
+std::vector<Copied> Copier::copy(const CopyPlan& plan, const Errand& first, const CopySteps& steps) {
+  std::vector<Chunk> chunks;
+  std::optional<RowsIn> in;
+  std::int64_t bytes = 0;
+  for (std::optional<Errand> errand = first; errand;) {
+    Chunk chunk;
+    if (!begin_source(plan, in ? Wait::briefly : Wait::as_long_as_it_takes, steps, chunk)) break;
+    if (!in) in.emplace(begin_target(plan));
+    if (!read(plan, *errand, *in, steps, chunk.copied)) {
+      steps.outgrown();
+      source_.exec("ROLLBACK");
+      steps.released();
+      target_ = connect_to_target(options_);  // the old one is in the middle of its COPY
+      return {};
+    }
+    source_.exec("COMMIT");
+    steps.released();
+    steps.was_read(chunk.copied);
+    bytes += chunk.copied.bytes;
+    chunks.push_back(std::move(chunk));
+    errand = plan.piped() ? steps.next(bytes) : std::nullopt;
+  }
+  if (chunks.empty() || !finish(plan, *in, chunks, steps)) return {};
+  std::vector<Copied> copied;
+  for (auto& chunk : chunks) copied.push_back(std::move(chunk.copied));
+  return copied;
+}
+
+bool Copier::finish(const CopyPlan& plan, RowsIn& in, std::vector<Chunk>& chunks, const CopySteps& steps) {
+  WALIGN_CHECK(plan.piped() || chunks.size() == 1);
+  wait_flushed(chunks.back().fence);  // the furthest: each was read after the one before, on one connection
+  auto loaded = in.finish();
   if (plan.at_aligned_moment && !steps.wait_for_alignment([this] { source::nudge(source_); })) {
     target_.exec("ROLLBACK");
-    return std::nullopt;
+    return false;
   }
-  if (!plan.insert.empty()) copied.rows = target_.exec(plan.insert).affected();
-  if (plan.adoption) copied.mended = mend(target_, *plan.adoption, &range);
-  record(plan, range, snapshot, fence, copied.rows);
+  if (!plan.insert.empty()) loaded = target_.exec(plan.insert).affected();
+  if (plan.adoption) chunks.back().copied.mended = mend(target_, *plan.adoption, &chunks.back().copied.range);
+  lock_epoch(target_, options_.stream, options_.epoch);
+  for (auto& chunk : chunks) {
+    // Of several, which have one COPY, what was read is what is there.
+    chunk.copied.rows = &chunk == &chunks.back() ? loaded : std::min(loaded, chunk.copied.read);
+    loaded -= chunk.copied.rows;
+    insert_chunk(
+        target_, options_.stream, plan.route->label(),
+        {chunk.copied.range, align::ChunkState::loaded, chunk.snapshot, chunk.fence, chunk.copied.rows});
+  }
   target_.exec("COMMIT");
-  return copied;
+  return true;
 }
 
 void Copier::forget() {
   source_.exec("ROLLBACK");
-  target_.exec("ROLLBACK");
-}
-
-void Copier::record(const CopyPlan& plan, const Range& range, const Snapshot& snapshot, Lsn fence,
-                    std::int64_t rows) {
-  lock_epoch(target_, options_.stream, options_.epoch);
-  insert_chunk(target_, options_.stream, plan.route->label(),
-               {range, align::ChunkState::loaded, snapshot, fence, rows});
+  try {
+    target_.exec("ROLLBACK");
+  } catch (const Error&) {
+    if (target_.broken()) throw;
+    target_ = connect_to_target(options_);  // it was in the middle of its COPY
+  }
 }
 
 void Copier::wait_flushed(Lsn fence) {

@@ -152,6 +152,7 @@ std::unique_ptr<TableCopy> Backfill::make_table(const Session& session, const ma
   // The plan is by the table's average: twice of it is met often, more is a part of the table with other rows.
   table->plan.most_bytes = 2 * config_->backfill.chunk_bytes;
   table->rows_planned = table->plan.rows_per_chunk;
+  table->spacing = Spacing(table->plan.key);
   table->birth = row.birth;
   table->complete = row.complete;
   table->rows_copied = row.rows;

@@ -12,7 +12,7 @@
 //  1. Ranges come first. A key that becomes pending keeps no worker from a range, and a fill comes between ranges only
 //     after another range was claimed: there are at most as many fills, while ranges are left, as ranges are claimed.
 //     Those are finitely many: their number is that of the rows, of which what is added behind the last key is none
-//     (Backfill::cut).
+//     (Backfill::cut); of those that were cut without asking, at most every other is empty (spacing.hpp).
 //  2. A key becomes pending only where a change comes to it from another key, or into the filter, whose own part of it
 //     is dropped: the chunk that it comes from is pending, or has a snapshot with the change inside.
 //  3. The fill after the last range. Its snapshot S is younger than those of all chunks. So at its aligned moment
@@ -32,6 +32,8 @@
 // The snapshot lives as long as the stream takes to come to it. So a fill waits for a moment at which the stream is
 // near the source's end, though not for ever; and it gives up where the loop says nothing (the stream is paused, or a
 // large transaction is being written), and begins again when it does, with twice the patience.
+#include <limits>
+
 #include "backfill_impl.hpp"
 #include "walign/source.hpp"
 
@@ -67,32 +69,30 @@ void Copier::nudge_aside() {
 
 std::optional<Copied> Copier::fill(const CopyPlan& plan, const CopySteps& steps) {
   WALIGN_CHECK(!plan.key.empty());
-  Snapshot snapshot;
-  Lsn fence;
-  if (!begin_source(plan, steps, snapshot, fence)) return std::nullopt;
+  Chunk chunk;
+  if (!begin_source(plan, Wait::as_long_as_it_takes, steps, chunk)) return std::nullopt;
   source_.exec("SET LOCAL enable_seqscan = off");  // many single keys look like a large part of a table
   if (!steps.wait_for_alignment([this] { nudge_aside(); })) {
     source_.exec("ROLLBACK");
     return std::nullopt;
   }
   const auto keys = steps.keys();
-  Copied copied;
-  begin_target(plan);
+  Copied& copied = chunk.copied;
+  auto in = begin_target(plan);
   for (std::size_t from = 0; from < keys.size(); from += kKeysPerRead) {
-    const auto some = pipe(plan, keys_condition(plan.key, keys, from), false, steps);
-    copied.rows += some.rows;
-    copied.read += some.read;
-    copied.bytes += some.bytes;
+    RowsOut out(source_, cat(plan.source_sql, " WHERE ", keys_condition(plan.key, keys, from)), plan.binary);
+    pipe(out, in, std::numeric_limits<std::int64_t>::max(), steps, copied);
   }
   source_.exec("COMMIT");
   steps.released();
-  wait_flushed(fence);
+  wait_flushed(chunk.fence);
+  copied.rows = in.finish();
   if (!plan.insert.empty()) copied.rows = target_.exec(plan.insert).affected();
   if (plan.adoption) copied.mended = mend(target_, *plan.adoption, nullptr);
   lock_epoch(target_, options_.stream, options_.epoch);
-  insert_keys(target_, options_.stream, plan.route->label(), keys, snapshot, fence, copied.rows);
+  insert_keys(target_, options_.stream, plan.route->label(), keys, chunk.snapshot, chunk.fence, copied.rows);
   target_.exec("COMMIT");
-  return copied;
+  return std::move(copied);
 }
 
 // --------------------------------------------------------------------------------------- among workers
@@ -151,7 +151,7 @@ void Backfill::fill(Copier& copier, TableCopy& table) {
   } catch (const Error& error) {
     {
       const std::lock_guard lock(mutex_);
-      // Perhaps committed, and nobody knows: as with ranges (copy_chunk).
+      // Perhaps committed, and nobody knows: as with ranges (runs.cpp).
       if (!may_try_again(table, error, reading.past_fence)) throw explained(error, table);
       end();
     }

@@ -186,7 +186,9 @@ std::optional<Judgement> Backfill::judge(const event::TransactionPart& part, Xid
     const std::lock_guard lock(mutex_);
     const auto moved = [](const auto& entry) { return entry.first->map.version() != entry.second; };
     if (std::any_of(versions.begin(), versions.end(), moved)) continue;
-    return judge_located(part, changes, xid);
+    auto judgement = judge_located(part, changes, xid);
+    loop_waits_ = !judgement;
+    return judgement;
   }
 }
 

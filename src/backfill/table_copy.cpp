@@ -77,7 +77,19 @@ KeyedChange keyed_change(const v1::Change& change, TableCopy& table, const v1::R
 
 }  // namespace
 
+// A key has at most one row. Rows are read as they lie where the keys leave no room for many more of them than a chunk
+// has, and, where nothing says how many a range has, in the key's order up to some number.
+Errand TableCopy::errand_for(const Range& range) const {
+  constexpr std::int64_t kTimesAsMany = 4;
+  if (plan.whole()) return {range, false, 0};
+  const auto room = spacing.room(range);
+  const auto few = static_cast<std::uint64_t>(kTimesAsMany * rows_planned);
+  const bool any_order = !rows_outgrow && room && *room <= few;
+  return {range, any_order, any_order ? 0 : 2 * rows_planned};
+}
+
 void TableCopy::plan_next(const Copied& last) {
+  spacing.learn(last.range, last.read, rows_planned);
   if (last.stopped_early) {
     rows_planned = std::max<std::int64_t>(1, last.read / 2);
   } else if (last.bytes < plan.most_bytes / 4) {

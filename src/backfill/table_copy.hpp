@@ -4,6 +4,7 @@
 #pragma once
 
 #include "copier.hpp"
+#include "spacing.hpp"
 #include "store.hpp"
 #include "walign/event.hpp"
 
@@ -29,6 +30,8 @@ struct TableCopy {
   static constexpr std::chrono::milliseconds kFillPatience{5000};
   std::chrono::milliseconds fill_patience = kFillPatience;
   std::optional<std::chrono::steady_clock::time_point> fill_due_since;
+  Spacing spacing;                // of its keys, as the last chunk had it
+  bool rows_outgrow = false;      // a chunk was given up, since it had more bytes than was thought
   std::int64_t rows_planned = 0;  // of the next chunk: plan.rows_per_chunk, or fewer where rows are large
   std::chrono::steady_clock::time_point not_before;  // no range is claimed until then
   int lock_waits = 0;                                // that were cut short, in a row
@@ -39,6 +42,7 @@ struct TableCopy {
 
   // Where rows turn out larger than the table's average, the next chunks have fewer; and more again after.
   void plan_next(const Copied& last);
+  [[nodiscard]] Errand errand_for(const Range& range) const;
   [[nodiscard]] const mapping::Route& route() const { return *plan.route; }
   // Whether a relation of the stream is this table, or one of its partitions.
   [[nodiscard]] bool is(const v1::Relation& relation) const;

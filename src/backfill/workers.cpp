@@ -27,7 +27,7 @@ void Backfill::work_until_stopped(Worker& me) {
     }
     if (next.table == nullptr) return;
     if (next.range) {
-      copy_chunk(copier, *next.table, *next.range);
+      copy_run(copier, *next.table, *next.range);
     } else {
       fill(copier, *next.table);
     }
@@ -35,29 +35,39 @@ void Backfill::work_until_stopped(Worker& me) {
 }
 
 // The next pending range of a table whose ranges nobody is choosing at the moment, or its pending keys.
+std::optional<Backfill::Claim> Backfill::to_do(std::chrono::steady_clock::time_point now) {
+  if (stopping_ || paused_ || held_by_lag(now) || over_rate()) return std::nullopt;
+  for (auto& table : tables_) {
+    if (table->complete || table->frozen || table->not_before > now) continue;
+    if (std::any_of(table->after.begin(), table->after.end(), [](const auto* t) { return !t->complete; }))
+      continue;
+    if (fill_is_due(*table, now)) return Claim{table.get(), std::nullopt};
+    auto pending = table->planning ? std::nullopt : table->map.first_pending();
+    if (pending) return Claim{table.get(), std::move(pending)};
+  }
+  return std::nullopt;
+}
+
+void Backfill::take(const Claim& claim) {
+  auto& table = *claim.table;
+  if (claim.range) {
+    table.planning = true;
+    ++table.claimed_since_fill;
+  } else {
+    table.filling = true;
+    table.claimed_since_fill = 0;
+  }
+  lag_since_.reset();
+}
+
 Backfill::Claim Backfill::claim(std::unique_lock<std::mutex>& lock) {
   for (;;) {
     if (stopping_ || std::all_of(tables_.begin(), tables_.end(), [](const auto& t) { return t->complete; })) {
       return {};
     }
-    const auto now = std::chrono::steady_clock::now();
-    const bool held = paused_ || held_by_lag(now) || over_rate();
-    for (auto& table : tables_) {
-      if (held || table->complete || table->frozen || table->not_before > now) continue;
-      if (std::any_of(table->after.begin(), table->after.end(), [](const auto* t) { return !t->complete; }))
-        continue;
-      if (fill_is_due(*table, now)) {
-        table->filling = true;
-        table->claimed_since_fill = 0;
-        lag_since_.reset();
-        return {table.get(), std::nullopt};
-      }
-      auto pending = table->planning ? std::nullopt : table->map.first_pending();
-      if (!pending) continue;
-      table->planning = true;
-      ++table->claimed_since_fill;
-      lag_since_.reset();
-      return {table.get(), std::move(pending)};
+    if (auto next = to_do(std::chrono::steady_clock::now())) {
+      take(*next);
+      return std::move(*next);
     }
     changed_.wait_for(lock, std::chrono::milliseconds(100));
   }
@@ -88,6 +98,12 @@ bool Backfill::over_rate() {
   return done > allowed;
 }
 
+void Backfill::planned(TableCopy& table, Reading& reading) {
+  if (!std::exchange(reading.planning, false)) return;
+  table.planning = false;
+  changed_.notify_all();
+}
+
 // With the lock held.
 bool Backfill::announce(Reading& reading, const TableCopy& table, const Look& look) {
   if (table.frozen || stopping_) return false;
@@ -100,8 +116,7 @@ bool Backfill::announce(Reading& reading, const TableCopy& table, const Look& lo
 
 bool Backfill::announce_range(TableCopy& table, const Range& range, Reading& reading, const Look& look) {
   const std::lock_guard lock(mutex_);
-  table.planning = false;
-  changed_.notify_all();
+  planned(table, reading);
   return announce(reading, table, look) && table.map.announce(range, reading.snapshot, reading.fence);
 }
 
@@ -177,43 +192,6 @@ Error explained(const Error& error, const TableCopy& table) {
       .with_sqlstate(error.sqlstate());
 }
 
-// Cuts the range that was claimed, where it has more rows than a chunk should have. After the table's first chunk comes
-// what is behind its last key: from then on the stream brings rows that are added there, and what is left to copy does
-// not grow with them.
-void Backfill::cut(Copier& copier, TableCopy& table, Range& range) {
-  std::int64_t rows = 0;
-  {
-    const std::lock_guard lock(mutex_);
-    rows = table.rows_planned;
-  }
-  const auto cut = copier.find_cut(table.plan, range, rows);
-  if (!cut) return;
-  const bool open_end = range.lower.key && !range.upper.key;
-  const auto end = open_end ? copier.find_end(table.plan, range) : std::nullopt;
-  const std::lock_guard lock(mutex_);
-  if (!end) {
-    if (table.map.split_pending(range.lower, *cut)) range.upper = *cut;
-  } else if (table.map.split_pending(range.lower, *end)) {
-    range.lower = *end;
-  }
-}
-
-CopySteps Backfill::steps_for(TableCopy& table, Range& range, Reading& reading) {
-  CopySteps steps;
-  steps.announce = [&](const auto& look) {
-    return reading.announced = announce_range(table, range, reading, look);
-  };
-  steps.wait_for_alignment = [&](const auto& nudge) { return wait_for_alignment(reading, nudge); };
-  steps.give_back = [&](const Bound& cut) {
-    const std::lock_guard lock(mutex_);
-    if (table.map.give_back(range, cut)) range.upper = cut;
-    changed_.notify_all();
-  };
-  steps.progress = [&](std::int64_t bytes) { note_read(bytes); };
-  steps.released = [&] { release(reading); };
-  return steps;
-}
-
 void Backfill::release(const Reading& reading) {
   const std::lock_guard lock(mutex_);
   std::erase(held_, &reading);
@@ -265,40 +243,6 @@ void Backfill::note_mended(TableCopy& table, const Mended& mended) {
   count("remove", mended.removed);
   count("change", mended.changed);
   count("add", mended.added);
-}
-
-void Backfill::copy_chunk(Copier& copier, TableCopy& table, Range range) {
-  Reading reading;
-  const Released released{*this, reading};
-  try {
-    cut(copier, table, range);
-    const auto copied = copier.copy(table.plan, range, steps_for(table, range, reading));
-    const std::lock_guard lock(mutex_);
-    if (copied) table.plan_next(*copied);
-    if (copied && table.map.loaded(range, copied->rows)) {
-      note_copied(table, *copied);
-    } else if (reading.announced) {
-      table.map.failed(range);
-    }
-    changed_.notify_all();
-    if (copied) return;
-  } catch (const Error& error) {
-    {
-      const std::lock_guard lock(mutex_);
-      // It may be that the chunk was committed and the answer lost: it stays in flight until the loop has ended by the
-      // same error. Were it pending, a change that the loop drops meanwhile would be in neither.
-      if (!may_try_again(table, error, reading.past_fence)) throw explained(error, table);
-      if (reading.announced) {
-        table.map.failed(range);
-      } else {
-        table.planning = false;
-      }
-      changed_.notify_all();
-    }
-    copier.forget();
-  }
-  // Not this chunk now: the slot's birth is too near, a TRUNCATE is being passed, or it waited for a lock.
-  cancel_->sleep_for(std::chrono::milliseconds(20));
 }
 
 }  // namespace walign::backfill

@@ -127,11 +127,11 @@ TEST_CASE("a row moves into a loaded chunk from one that is not here yet, and it
       "CREATE TABLE t (id int PRIMARY KEY, n int, big text); ALTER TABLE t ALTER big SET STORAGE EXTERNAL");
   m.source.exec("INSERT INTO t SELECT i, i, repeat('x' || i, 2000) FROM generate_series(1, 400) i");
   m.tables = "  - public.t\n";
-  m.more = "backfill: { chunk_rows: 10, workers: 1 }\n";
+  m.more = "backfill: { chunk_rows: 10, workers: 1, max_rows_per_second: 200 }\n";
   {
     Copying run(m);
     REQUIRE(eventually([&] {
-      return run.status().connected && m.target.scalar<int>("SELECT count(*)::int FROM walign.chunk") >= 2;
+      return run.status().connected && m.target.scalar<int>("SELECT count(*)::int FROM walign.chunk") >= 4;
     }));
     run.pause();
     std::this_thread::sleep_for(300ms);

@@ -131,11 +131,13 @@ TEST_CASE("a TRUNCATE in a large transaction, and walign ends while it copies ag
   m.more = "backfill: { chunk_rows: 100, workers: 1 }\napply: { max_batch_rows: 100 }\n";
   {
     Copying run(m);
-    REQUIRE(eventually([&] {
-      return run.status().connected &&
-             m.target.scalar<int>("SELECT count(*)::int FROM walign.chunk WHERE route LIKE 'public.t %'") >=
-                 2;
-    }));
+    REQUIRE(eventually(
+        [&] {
+          return run.status().connected &&
+                 m.target.scalar<int>(
+                     "SELECT count(*)::int FROM walign.chunk WHERE route LIKE 'public.t %'") >= 2;
+        },
+        30s, 2ms));
     run.pause();
     std::this_thread::sleep_for(200ms);
     REQUIRE(run.status().phase == "backfilling");
@@ -166,7 +168,9 @@ TEST_CASE("a partition is truncated while its table is copied, and the others st
                    "CREATE TABLE p2 PARTITION OF p FOR VALUES FROM (10) TO (20)");
   m.source.exec("INSERT INTO p SELECT i, i % 20, 'v' FROM generate_series(1, 3000) i");
   m.tables = "  - public.p\n";
-  m.more = "backfill: { chunk_rows: 50, workers: 2 }\n";
+  // So slowly that it can be held in the middle.
+  m.more = std::string("backfill: { chunk_rows: 50, workers: 2") +
+           (by_hash ? ", max_rows_per_second: 2000" : "") + " }\n";
   Copying run(m);
   REQUIRE(eventually(
       [&] { return run.status().connected && m.target.scalar<int>("SELECT count(*)::int FROM p") > 500; }));

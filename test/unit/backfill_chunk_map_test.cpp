@@ -270,3 +270,31 @@ TEST_CASE("a map is complete when every chunk is loaded and its fence passed") {
   map.reset();
   CHECK_FALSE(map.complete());
 }
+
+TEST_CASE(
+    "chunks that were in flight together are given back together, with what one of them gave back before") {
+  ChunkMap map;
+  Range left{open(), open()};
+  std::vector<Range> run;
+  for (const int end : {10, 20, 30}) {
+    REQUIRE(map.split_pending(left.lower, before(end)));
+    run.push_back({left.lower, before(end)});
+    REQUIRE(map.announce(run.back(), snapshot(static_cast<std::uint64_t>(end)), Lsn(7)));
+    left.lower = before(end);
+  }
+  REQUIRE(map.give_back(run[1], before(15)));
+  run[1].upper = before(15);
+  CHECK(text_of(map) ==
+        "* .. 10-: in flight; 10- .. 15-: in flight; 15- .. 20-: pending; 20- .. 30-: in flight; 30- .. *: "
+        "pending");
+  auto committed = map;
+  for (const auto& range : run) REQUIRE(map.failed(range));
+  check_invariants(map);
+  CHECK(text_of(map) == "* .. *: pending");
+  for (const auto& range : run) REQUIRE(committed.loaded(range, 1));
+  check_invariants(committed);
+  CHECK(text_of(committed) ==
+        "* .. 10-: loaded; 10- .. 15-: loaded; 15- .. 20-: pending; 20- .. 30-: loaded; 30- .. *: pending");
+  CHECK(committed.chunks()[0].snapshot->to_string() == "10:10:");
+  CHECK(committed.chunks()[3].snapshot->to_string() == "30:30:");
+}
