@@ -36,8 +36,8 @@ TEST_CASE("a copy ends under a load on the very table that does not end") {
   load.kill();
   run.catch_up(m.source);
   CHECK(m.equal("pgbench_accounts"));
-  const auto& table = run.status().tables.at(0);
-  WARN("changes while it was copied: " << table.books.decoded << ", dropped " << table.books.dropped);
+  const auto books = run.status().tables.at(0).books;
+  WARN("changes while it was copied: " << books.decoded << ", dropped " << books.dropped);
 }
 
 namespace {

@@ -148,15 +148,18 @@ TEST_CASE(
     on_target = "ALTER TABLE t ADD c int DEFAULT 7";
     words = "seven";
   }
-  Run run(f.m);
-  run.wait_until_streaming();
-  f.first_rows();
-  f.m.source.exec("UPDATE t SET a = 'last' WHERE id = 1");
-  run.catch_up(f.m.source);
-  f.m.source.exec("UPDATE t SET a = 'before' WHERE id = 2");
-  f.m.source.exec(on_source);
-  f.m.source.exec("UPDATE t SET a = 'after' WHERE id = 3");
-  const auto error = run.wait();
+  std::optional<Error> error;
+  {
+    Run run(f.m);
+    run.wait_until_streaming();
+    f.first_rows();
+    f.m.source.exec("UPDATE t SET a = 'last' WHERE id = 1");
+    run.catch_up(f.m.source);
+    f.m.source.exec("UPDATE t SET a = 'before' WHERE id = 2");
+    f.m.source.exec(on_source);
+    f.m.source.exec("UPDATE t SET a = 'after' WHERE id = 3");
+    error = run.wait();
+  }
   REQUIRE(error);
   INFO(error->describe());
   CHECK(error->kind() == ErrorKind::precondition);
