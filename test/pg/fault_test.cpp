@@ -74,7 +74,7 @@ class Writer {
 // Mostly some time after it streams again; now and then while it still connects.
 void wait_for_a_moment(Run& run, std::mt19937& random) {
   if (random() % 4 != 0) {
-    CHECK(eventually([&] { return run.done() || run.status().connected; }));
+    CHECK(eventually([&] { return run.done() || run.status().connected; }, 60s));
   }
   std::this_thread::sleep_for(Millis(random() % 150));
 }
