@@ -226,10 +226,9 @@ TEST_CASE("walign is killed while rows are read again") {
   }
   int unfinished = 0;
   for (int round = 0; round < 8; ++round) {
-    auto writer = wrong.writer();
     int told[2];
     REQUIRE(::pipe(told) == 0);
-    const pid_t child = ::fork();
+    const pid_t child = ::fork();  // with one thread: a lock that another one has stays locked in the child
     if (child == 0) {
       try {
         MeddledRun run(wrong.m);
@@ -243,6 +242,7 @@ TEST_CASE("walign is killed while rows are read again") {
       }
       ::_exit(1);
     }
+    auto writer = wrong.writer();
     const auto pending = [&] {
       return wrong.m.target.scalar<bool>("SELECT EXISTS (SELECT FROM walign.copy WHERE NOT complete)");
     };
