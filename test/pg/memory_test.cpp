@@ -45,7 +45,7 @@ TEST_CASE("memory stays under 256 MiB with rows of 10 kB at full speed") {
   REQUIRE(walign.wait_for_output("streaming"));
   const bool arrived = eventually(
       [&] { return !walign.running() || to.scalar<int>("SELECT count(*)::int FROM t WHERE n = 1") == 20000; },
-      40s, 200ms);
+      300s, 200ms);
   INFO(walign.err());
   REQUIRE(arrived);
   REQUIRE(walign.running());
