@@ -20,11 +20,13 @@
 //     cannot be known (the state directory lost, its machine crashed), the whole table counts as changed.
 //  3. Both snapshots live for one range. Waiting for the stream holds no lock for longer than a few seconds.
 //  4. Nothing that verification meets stops the stream.
-//  5. Nothing is written to the source but, when it is idle, a logical message; to the target only temporary tables.
+//  5. Nothing is written to the source but a logical message, when it is idle or its WAL is slow to be flushed; to the
+//     target only temporary tables.
 //
 // Differences are kept until the same rows are verified again: their number exactly, a thousand of them by key.
 //
-// Threads: one worker, with a connection to either server; requests and reports from any thread.
+// Threads: one worker, with a connection to either server and one more to the source for that message, which must not
+// end the transaction with the snapshot; requests and reports from any thread.
 #pragma once
 
 #include "walign/stream.hpp"
